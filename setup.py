@@ -1,0 +1,62 @@
+"""Packaging. solo-learn is not a dependency: see "Which solo-learn" in the README."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "solo_bayesncl/__init__.py").read_text())[1]
+
+setup(
+    name="solo-bayesncl",
+    version=VERSION,
+    description="NCL and BayesNCL for solo-learn: codes whose dimensions mean something",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["solo_bayesncl", "solo_bayesncl.*"]),
+        "solo_bayesncl.recipes",
+    ],
+    # the recipes of `scripts/` travel inside the package
+    package_dir={"solo_bayesncl.recipes": "scripts"},
+    package_data={"solo_bayesncl.recipes": ["*/*/*.yaml", "*/*/*/*.yaml"]},
+    entry_points={"console_scripts": ["solo-bayesncl = solo_bayesncl.__main__:main"]},
+    install_requires=[
+        "torch>=2.0",
+        "torchvision>=0.15",
+        "torchmetrics>=0.11",
+        "timm>=0.9",
+        "hydra-core>=1.3",
+        "omegaconf>=2.3",
+        "rich>=12",
+        "tensorboard",
+        "numpy",
+        "pillow>=9",
+        "matplotlib>=3.6",
+        "scikit-learn>=1.1",
+    ],
+    extras_require={
+        # what solo-learn 1.0.2 needs on a current torch, in place of its pins
+        "host": [
+            "pytorch-lightning==1.9.5",
+            "torchmetrics==0.11.4",
+            "setuptools<81",
+            "einops",
+            "scipy",
+            "tqdm",
+            "wandb",
+        ],
+        "dali": ["nvidia-dali-cuda120"],
+        "wandb": ["wandb"],
+        "h5": ["h5py"],
+        "test": ["pytest", "hypothesis", "ruff"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

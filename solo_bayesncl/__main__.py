@@ -1,0 +1,67 @@
+"""The command `solo-bayesncl`: here an exception becomes a message and an exit status."""
+
+import argparse
+import importlib
+import sys
+
+from solo_bayesncl import __version__
+from solo_bayesncl.console import say
+from solo_bayesncl.errors import InputError
+
+# name: one line of help. The module solo_bayesncl.commands.<name> has add_arguments and run; those
+# of the commands that take Hydra's command line have run alone.
+COMMANDS = {
+    "demo": "generate data, pretrain SimCLR, NCL and BayesNCL on it, evaluate and compare them",
+    "pretrain": "pretrain a method from a YAML recipe",
+    "linear": "train a linear classifier on a pretrained backbone from a YAML recipe",
+    "evaluate": "measure the interpretability and accuracy of a pretrained model",
+    "data": "generate the demo data sets",
+    "doctor": "say what is installed, what that allows and what to do about the rest",
+}
+HYDRA_COMMANDS = ("pretrain", "linear")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: those behind the program's name; by default this process's.
+
+    Returns:
+        Exit status: 0, or 2 for bad input, 130 for an interrupt.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments and arguments[0] in HYDRA_COMMANDS:
+            return _command(arguments[0]).run(arguments[1:])
+        args = _parser(arguments).parse_args(arguments)
+        return _command(args.command).run(args)
+    except InputError as error:
+        say(str(error))
+        return 2
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+
+
+def _command(name: str):
+    return importlib.import_module(f"solo_bayesncl.commands.{name}")
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="solo-bayesncl",
+        description="NCL and BayesNCL for solo-learn.",
+    )
+    parser.add_argument("--version", action="version", version=f"solo-bayesncl {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        # only the chosen command is imported: `--help` must not wait for torch
+        if name in arguments[:1] and name not in HYDRA_COMMANDS:
+            _command(name).add_arguments(subparser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

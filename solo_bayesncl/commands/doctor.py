@@ -1,0 +1,109 @@
+"""Says what is installed, what that allows and what to do about the rest."""
+
+import argparse
+import importlib
+import importlib.util
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.table import Table
+
+from solo_bayesncl import __version__, hosts
+from solo_bayesncl.console import results as console
+from solo_bayesncl.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command. Exit status 0 only if pretraining can run, else 2."""
+    found = hosts.find()
+    console.print(
+        f"solo-bayesncl {__version__}, Python {platform.python_version()}, {sys.platform}"
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "found", "what it allows"):
+        table.add_column(heading)
+    problems = []
+
+    works = False
+    if found is None:
+        problems.append(hosts.MISSING)
+        table.add_row("solo-learn", "no", "-")
+    else:
+        try:
+            adapter = hosts.host()
+        except InputError as error:
+            problems.append(f"{error}\n{_cure(found[1])}")
+            table.add_row("solo-learn", f"{found[0]}, broken", "-")
+        else:
+            works = True
+            table.add_row("solo-learn", found[0], f"pretrain, linear, evaluate ({adapter.NAME})")
+    for package in ("torch", "torchvision", "torchmetrics", "timm"):
+        table.add_row(package, _version(package), "")
+    lightning = [f"{n} {_version(n)}" for n in ("lightning", "pytorch-lightning") if _has(n)]
+    table.add_row("lightning", ", ".join(lightning) or "no", "")
+    table.add_row("CUDA", *_cuda())
+    table.add_row("DALI", *_dali())
+    for package, allows, cure in (
+        ("h5py", "data.format=h5 (solo-learn main)", "pip install h5py"),
+        ("wandb", "wandb.enabled=True", "pip install wandb"),
+        ("tensorboard", "curves in TensorBoard", "pip install tensorboard"),
+    ):
+        table.add_row(package, _version(package), allows if _has(package) else f"for it: {cure}")
+
+    console.print(table)
+    for problem in problems:
+        console.print(f"\n{problem}", markup=False)
+    console.print("\nPretraining can run." if works else "\nPretraining cannot run.")
+    return 0 if works else 2
+
+
+def _cure(adapter: str) -> str:
+    """The command that completes the installed release."""
+    if adapter.endswith("solo_1_0_2"):
+        return (
+            'Its dependencies are those of the extra "host":\n'
+            '  pip install "solo-bayesncl[host]"\n'
+            "  pip install --no-deps lightning-bolts==0.7.0"
+        )
+    return 'Its dependencies are in its requirements.txt; lightning 2.1 also needs "setuptools<81".'
+
+
+def _has(package: str) -> bool:
+    return _version(package) != "no"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "no"
+
+
+def _cuda() -> tuple[str, str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "no", "accelerator=auto runs on the CPU"
+    names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    return f"{torch.version.cuda}", f"{torch.cuda.device_count()} device(s): {', '.join(names)}"
+
+
+def _dali() -> tuple[str, str]:
+    if (
+        importlib.util.find_spec("nvidia") is None
+        or importlib.util.find_spec("nvidia.dali") is None
+    ):
+        return "no", 'data.format=dali; for it: pip install "solo-bayesncl[dali]"'
+    try:
+        dali = importlib.import_module("nvidia.dali")
+    except ImportError as error:
+        return "broken", f"{error}"
+    import torch
+
+    device = "gpu or cpu" if torch.cuda.is_available() else "cpu"
+    return dali.__version__, f"data.format=dali, dali.device={device}"

@@ -1,0 +1,125 @@
+"""Linear evaluation from a YAML recipe: --config-path DIR --config-name NAME [key=value ...]."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from timm.data import Mixup, create_transform
+from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from torch import nn
+
+from solo_bayesncl import config, runs
+from solo_bayesncl.commands import training
+from solo_bayesncl.commands.recipes import run_with_hydra
+from solo_bayesncl.console import say
+from solo_bayesncl.errors import InputError, require_one_of
+from solo_bayesncl.hosts import host
+from solo_bayesncl.transforms import evaluation_transform, probe_transform, statistics
+
+
+def run(arguments: list[str]) -> int:
+    """The command; `arguments` are Hydra's."""
+    run_with_hydra(arguments, _train_and_tell)
+    return 0
+
+
+def _train_and_tell(cfg: DictConfig) -> None:
+    folder = train_linear(cfg)
+    say(f"the run is in {folder}; val_acc1 and val_acc5 are in its metrics.csv")
+
+
+def train_linear(cfg: DictConfig) -> Path:
+    """Trains a linear classifier on a frozen backbone as solo-learn's `main_linear.py` does.
+
+    The backbone's weights are all loaded or the checkpoint is refused, and its stem (3x3 for CIFAR)
+    is read off the weights; solo-learn loads what happens to fit.
+
+    Args:
+        cfg: a recipe; changed in place.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        InputError: for a recipe or checkpoint that cannot be used here.
+    """
+    config.check_linear(cfg)
+    config.fit_to_machine(cfg)
+    weights = _backbone_weights(Path(cfg.pretrained_feature_extractor))
+    training.silence_noise()
+    require_one_of(cfg.backbone.name, host().backbone_names(), "backbone.name")
+    require_one_of(cfg.data.get("format", "image_folder"), host().FORMATS, "data.format")
+    host().check(cfg)
+    cfg = host().linear_cfg(cfg)
+    host().pl.seed_everything(cfg.seed, workers=True)
+
+    backbone = host().backbone(
+        cfg.backbone.name,
+        cfg.get("pretrain_method"),
+        dict(cfg.backbone.get("kwargs") or {}),
+        cifar_stem=weights.get("conv1.weight", torch.empty(0)).shape[-1:] == (3,),
+    )
+    runs.fill_module(backbone, weights, Path(cfg.pretrained_feature_extractor))
+    mixup_func, loss_func = _mixup(cfg)
+    model = host().linear_model(backbone, cfg, loss_func=loss_func, mixup_func=mixup_func)
+    if not cfg.get("performance", {}).get("disable_channel_last", False):
+        model = model.to(memory_format=torch.channels_last)
+
+    with training.explained_data_errors(cfg):
+        train_loader, val_loader = host().labelled_loaders(
+            cfg,
+            _train_transform(cfg),
+            evaluation_transform(cfg.data.dataset, cfg.data.augmentations),
+        )
+        if cfg.data.format == "dali":
+            dali = host().dali_linear(cfg)
+            return training.fit(model, cfg, "linear", None, val_loader, dali)
+    training.require_full_batch(train_loader, cfg)
+    return training.fit(model, cfg, "linear", train_loader, val_loader)
+
+
+def _backbone_weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise InputError(f"pretrained_feature_extractor={path} is not a file. Give a checkpoint.")
+    weights = runs.load_weights(path)
+    prefix = "backbone."
+    weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    if not weights:
+        raise InputError(f"pretrained_feature_extractor={path} holds no weights of a backbone.")
+    return weights
+
+
+def _train_transform(cfg: DictConfig):
+    crop = cfg.data.augmentations
+    if not cfg.get("auto_augment"):
+        return probe_transform(cfg.data.dataset, crop)
+    if cfg.data.format == "dali":
+        raise InputError("auto_augment=True is not available with data.format=dali: set one off.")
+    mean, std = statistics(cfg.data.dataset, crop)
+    return create_transform(
+        input_size=crop.crop_size,
+        is_training=True,
+        color_jitter=None,
+        auto_augment="rand-m9-mstd0.5-inc1",
+        interpolation="bicubic",
+        re_prob=0.25,
+        re_mode="pixel",
+        re_count=1,
+        mean=mean,
+        std=std,
+    )
+
+
+def _mixup(cfg: DictConfig) -> tuple[Mixup | None, nn.Module | None]:
+    """(mixup function, loss) that the recipe asks for, as in solo-learn."""
+    smoothing = cfg.get("label_smoothing") or 0.0
+    mixup, cutmix = cfg.get("mixup") or 0.0, cfg.get("cutmix") or 0.0
+    if mixup > 0 or cutmix > 0:
+        mix = Mixup(
+            mixup_alpha=mixup,
+            cutmix_alpha=cutmix,
+            label_smoothing=smoothing,
+            num_classes=cfg.data.num_classes,
+        )
+        return mix, SoftTargetCrossEntropy()
+    return None, LabelSmoothingCrossEntropy(smoothing) if smoothing > 0 else None

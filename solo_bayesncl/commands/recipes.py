@@ -1,0 +1,130 @@
+"""Finds and composes recipes: YAML files in solo-learn's layout, read by Hydra."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from solo_bayesncl.errors import InputError
+
+PACKAGED = Path(__file__).parents[1] / "recipes"  # in an installed package
+CLONE = Path(__file__).parents[2] / "scripts"  # beside the package in a clone
+
+
+def recipe_root() -> Path:
+    """The folder with `pretrain/` and `linear/` that belongs to this installation."""
+    return PACKAGED if PACKAGED.is_dir() else CLONE
+
+
+def find_folder(given: str) -> Path:
+    """A recipe folder: as given, from the current folder, else among the package's own.
+
+    Args:
+        given: what was typed behind --config-path, e.g. scripts/pretrain/cifar or pretrain/cifar.
+
+    Raises:
+        InputError: if there is no such folder; lists the package's own.
+    """
+    path = Path(given).expanduser()
+    packaged = recipe_root() / given.removeprefix("./").removeprefix("scripts/")
+    for folder in (path, packaged):
+        if folder.is_dir():
+            return folder.resolve()
+    own = sorted(
+        f"scripts/{folder.relative_to(recipe_root())}" for folder in recipe_root().glob("*/*")
+    )
+    raise InputError(
+        f"--config-path {given} is not a folder. Give a folder with YAML recipes, or one of the "
+        f"package's own: {', '.join(own)}."
+    )
+
+
+def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
+    """The configuration of a recipe, for use in a program.
+
+    Args:
+        folder: as behind --config-path.
+        name: as behind --config-name.
+        overrides: key=value.
+
+    Raises:
+        InputError: for what Hydra or OmegaConf cannot compose.
+    """
+    with _explained():
+        with initialize_config_dir(str(find_folder(folder)), version_base="1.2"):
+            cfg = compose(name, overrides)
+        OmegaConf.set_struct(cfg, False)
+        return cfg
+
+
+@contextmanager
+def _explained():
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"The recipe cannot be read: {_one_message(error)}") from error
+
+
+def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> None:
+    """Runs `task` with the configuration that Hydra's command line describes.
+
+    Args:
+        arguments: --config-path DIR --config-name NAME [key=value ...] and Hydra's other flags.
+        task: takes the composed configuration, with new keys allowed.
+
+    Raises:
+        InputError: for what Hydra or OmegaConf cannot compose.
+    """
+    arguments = _with_absolute_folder(arguments)
+    command_line = list(sys.argv)
+    failures: list[InputError] = []
+
+    def in_hydra(cfg: DictConfig) -> None:
+        # Lightning starts the other processes of DDP with the command line of this one
+        sys.argv = command_line
+        OmegaConf.set_struct(cfg, False)
+        try:
+            with _explained():
+                task(cfg)
+        except InputError as error:  # kept from Hydra, which would add a print-out of its own
+            failures.append(error)
+
+    # without this, Hydra turns every error into its own print-out and exit status 1
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [sys.argv[0], *arguments]
+    try:
+        with _explained():
+            hydra.main(version_base="1.2", config_path=None)(in_hydra)()
+    finally:
+        sys.argv = command_line
+    if failures:
+        raise failures[0]
+
+
+def _one_message(error: Exception) -> str:
+    cause = error.__cause__ or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    if "struct" in str(cause) or "Could not override" in str(error):
+        lines.append("(To add a key that the recipe does not have, type ++key=value.)")
+    return " ".join(dict.fromkeys(lines))
+
+
+def _with_absolute_folder(arguments: list[str]) -> list[str]:
+    """Hydra takes a relative --config-path relative to this package; people mean where they are."""
+    result = list(arguments)
+    for index, argument in enumerate(result):
+        flag, _, value = argument.partition("=")
+        if flag not in ("--config-path", "-cp"):
+            continue
+        if value:
+            result[index] = f"{flag}={find_folder(value)}"
+        elif index + 1 < len(result):
+            result[index + 1] = str(find_folder(result[index + 1]))
+    return result

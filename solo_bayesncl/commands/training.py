@@ -1,0 +1,198 @@
+"""What `pretrain` and `linear` share: loggers, callbacks, resuming and Lightning's trainer."""
+
+import inspect
+import logging
+import os
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+
+from omegaconf import DictConfig, OmegaConf
+from PIL import UnidentifiedImageError
+
+from solo_bayesncl import runs
+from solo_bayesncl.console import say
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.hosts import host
+
+VERSION_VARIABLE = "SOLO_BAYESNCL_VERSION"
+
+# said by the libraries below at every run, about settings that solo-learn chooses
+_NOISE = (
+    ".*does not have many workers.*",
+    ".*pin_memory.*",
+    ".*number of training batches.*",
+    ".*currently marked under review.*",
+    ".*ReduceOp.*",
+    ".*Please call `lr_scheduler.step.*",
+    ".*lr_scheduler.step.. before .optimizer.step.*",
+    ".*LightningModule..*hook.*",
+    ".*GPU available but not used.*",
+    ".*epoch parameter in `scheduler.step.*",
+    ".*isinstance.treespec.*",
+    ".*LeafSpec.*",
+)
+
+
+def silence_noise() -> None:
+    """Hides warnings that a user can do nothing about."""
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+
+
+@contextmanager
+def explained_data_errors(cfg: DictConfig):
+    """Turns what data sets raise for missing or unreadable files into one message."""
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        # raised in a loader's process, it comes with that process's traceback
+        raise InputError(f"An image is damaged: {str(error).splitlines()[-1]}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"data.train_path={cfg.data.train_path}: {error}") from error
+    except (URLError, RuntimeError) as error:
+        if not isinstance(error, URLError) and "Dataset not found" not in str(error):
+            raise
+        raise InputError(
+            f"data.dataset={cfg.data.dataset} is neither in data.train_path={cfg.data.train_path} "
+            f"nor can it be downloaded ({error}). Put its files there."
+        ) from error
+
+
+def require_full_batch(loader, cfg: DictConfig) -> None:
+    """Refuses data that do not fill one batch: the loaders drop the incomplete one."""
+    if len(loader) == 0:
+        raise InputError(
+            f"data.train_path={cfg.data.train_path} holds fewer images than "
+            f"optimizer.batch_size={cfg.optimizer.batch_size}: no step would be taken. "
+            "Give more images or a smaller batch."
+        )
+
+
+def find_resume_point(cfg: DictConfig, kind: str) -> Path | None:
+    """The checkpoint to continue from, if any.
+
+    Args:
+        cfg: settings after the host added its defaults.
+        kind: folder below `checkpoint.dir`: the method's name, or "linear".
+
+    Raises:
+        InputError: if `resume_from_checkpoint` cannot be read.
+    """
+    if cfg.resume_from_checkpoint is not None:
+        path = Path(cfg.resume_from_checkpoint)
+        if not path.is_file():
+            raise InputError(f"resume_from_checkpoint={path} is not a file.")
+        runs.load_checkpoint(path)
+        return path
+    found = runs.find_resumable(cfg, kind) if cfg.auto_resume.enabled else None
+    if found is None:
+        return None
+    say(f"resuming {found.checkpoint} (auto_resume.enabled=False starts anew)")
+    return found.checkpoint
+
+
+def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=None) -> Path:
+    """Trains with Lightning and returns the run's folder, `<checkpoint.dir>/<kind>/<version>/`.
+
+    Args:
+        model: a Lightning module.
+        cfg: settings after the host added its defaults, fitted to the machine.
+        kind: the method's name, or "linear".
+        train_loader, val_loader: data loaders; train_loader is None with a datamodule.
+        datamodule: DALI's.
+    """
+    from solo_bayesncl.curves import CurvesLogger
+
+    pl = host().pl
+    resume_point = find_resume_point(cfg, kind)
+    parent = Path(cfg.checkpoint.dir) / kind
+    continues = resume_point is not None and resume_point.parent.parent == parent
+    if continues and runs.checkpoint_epoch(resume_point) + 1 >= cfg.max_epochs:
+        say("That run is finished: nothing to do.")
+        return resume_point.parent
+    # every process of DDP must use the folder that the first one chose
+    version = os.environ.get(VERSION_VARIABLE)
+    if version is None:
+        version = resume_point.parent.name if continues else runs.new_version(parent)
+        os.environ[VERSION_VARIABLE] = version
+    folder = parent / version
+
+    callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch")]
+    if cfg.wandb.enabled:
+        loggers = [_wandb_logger(cfg, resume_point)]
+        folder = parent / str(loggers[0].version)
+    else:
+        curves = CurvesLogger(folder)
+        if continues:
+            curves.resume(runs.load_checkpoint(resume_point)["global_step"])
+        tensorboard = pl.loggers.TensorBoardLogger(
+            cfg.checkpoint.dir, name=kind, version=version, default_hp_metric=False
+        )
+        loggers = [curves, tensorboard]
+    if cfg.checkpoint.enabled:
+        checkpointer = host().Checkpointer(
+            cfg,
+            logdir=parent,
+            frequency=cfg.checkpoint.frequency,
+            keep_prev=cfg.checkpoint.keep_prev,
+        )
+        checkpointer.continued = resume_point if continues else None
+        callbacks.append(checkpointer)
+
+    trainer = pl.Trainer(**_trainer_options(cfg, loggers, callbacks, train_loader))
+    try:
+        with explained_data_errors(cfg):
+            if datamodule is not None:
+                datamodule.val_dataloader = lambda: val_loader
+                trainer.fit(model, datamodule=datamodule, ckpt_path=resume_point)
+            else:
+                trainer.fit(model, train_loader, val_loader, ckpt_path=resume_point)
+    finally:
+        os.environ.pop(VERSION_VARIABLE, None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return folder
+
+
+def _trainer_options(cfg: DictConfig, loggers: list, callbacks: list, train_loader) -> dict:
+    accepted = inspect.signature(host().pl.Trainer.__init__).parameters
+    given = OmegaConf.to_container(cfg)
+    options = {name: given[name] for name in given if name in accepted}
+    options.pop("resume_from_checkpoint", None)
+    options.update(
+        logger=loggers,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        devices=len(cfg.devices) if cfg.accelerator == "cpu" else list(cfg.devices),
+        precision=host().precision(cfg.precision),
+        strategy=host().strategy(cfg.strategy),
+        enable_model_summary=given.get("enable_model_summary", False),
+    )
+    if "log_every_n_steps" not in given and train_loader is not None:
+        options["log_every_n_steps"] = max(1, min(50, len(train_loader)))
+    return options
+
+
+def _wandb_logger(cfg: DictConfig, resume_point: Path | None):
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "wandb.enabled=True, but wandb is not installed: `pip install wandb`, or set "
+            "wandb.enabled=False (curves then go to metrics.csv and TensorBoard)."
+        ) from error
+    run_id = resume_point.parent.name if resume_point is not None else None
+    wandb_logger = host().pl.loggers.WandbLogger(
+        name=cfg.name,
+        project=cfg.wandb.project,
+        entity=None if cfg.wandb.entity == "None" else cfg.wandb.entity,
+        offline=cfg.wandb.offline,
+        resume="allow" if run_id else None,
+        id=run_id,
+    )
+    wandb_logger.log_hyperparams(OmegaConf.to_container(cfg))
+    return wandb_logger

@@ -1,0 +1,193 @@
+"""Checks a recipe before anything slow starts, and fits it to the machine.
+
+Everything here raises `InputError` with the key to change. The keys of the methods themselves are
+in `solo_bayesncl.settings`.
+"""
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from solo_bayesncl import settings
+from solo_bayesncl.console import say
+from solo_bayesncl.errors import InputError, require_one_of
+
+DATASETS = ("cifar10", "cifar100", "stl10", "imagenet", "imagenet100", "custom")
+DOWNLOADED = ("cifar10", "cifar100", "stl10")
+FORMATS = ("image_folder", "dali", "h5")
+OPTIMIZERS = ("sgd", "lars", "adam", "adamw")
+PRECISIONS = ("16-mixed", "bf16-mixed", "32-true", "64-true", 16, 32, 64, "16", "32", "64", "bf16")
+
+SHARED_KEYS = (
+    "name",
+    "backbone.name",
+    "data.dataset",
+    "data.train_path",
+    "data.num_workers",
+    "optimizer.name",
+    "optimizer.batch_size",
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "scheduler.name",
+    "max_epochs",
+)
+COUNTS = ("optimizer.batch_size", "max_epochs", "num_nodes", "accumulate_grad_batches")
+AMOUNTS = ("optimizer.lr", "optimizer.classifier_lr", "optimizer.weight_decay")
+
+
+def check_pretrain(cfg: DictConfig) -> None:
+    """Checks a pretraining recipe. Does not import solo-learn."""
+    _require(cfg, (*SHARED_KEYS, "method", "optimizer.classifier_lr", "augmentations"))
+    _check_shared(cfg, schedulers=("warmup_cosine", "step", "none"))
+    for index, augmentation in enumerate(cfg.augmentations):
+        if not augmentation.get("crop_size") or not augmentation.get("num_crops"):
+            raise InputError(f"augmentations.{index} needs crop_size (px) and num_crops.")
+    if sum(augmentation.num_crops for augmentation in cfg.augmentations) < 2:
+        raise InputError("augmentations: num_crops add up to 1; a positive pair needs 2 crops.")
+    if cfg.method in settings.METHODS:
+        cfg.method_kwargs = cfg.get("method_kwargs") or {}
+        settings.fill(cfg)
+
+
+def check_linear(cfg: DictConfig) -> None:
+    """Checks a linear-evaluation recipe. Does not import solo-learn."""
+    _require(cfg, (*SHARED_KEYS, "data.val_path", "pretrained_feature_extractor"))
+    _check_shared(cfg, schedulers=("warmup_cosine", "step", "exponential", "none"))
+
+
+def _require(cfg: DictConfig, keys: tuple[str, ...]) -> None:
+    missing = [
+        key
+        for key in keys
+        if OmegaConf.select(cfg, key, throw_on_missing=False) in (None, "None")
+        or OmegaConf.is_missing(*_parent(cfg, key))
+    ]
+    if missing:
+        raise InputError(
+            f"The recipe gives no {', '.join(missing)}. Add it to the YAML file or type "
+            f"{missing[0]}=VALUE."
+        )
+
+
+def _parent(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
+    *path, last = key.split(".")
+    return (OmegaConf.select(cfg, ".".join(path)) if path else cfg), last
+
+
+def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
+    require_one_of(cfg.data.dataset, DATASETS, "data.dataset")
+    require_one_of(cfg.data.get("format", "image_folder"), FORMATS, "data.format")
+    require_one_of(cfg.optimizer.name, OPTIMIZERS, "optimizer.name")
+    require_one_of(cfg.scheduler.name, schedulers, "scheduler.name")
+    require_one_of(cfg.get("precision", 32), PRECISIONS, "precision")
+    for key in COUNTS:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not (_is_number(value, int) and value >= 1):
+            raise InputError(f"{key}={value!r}: give an integer of at least 1.")
+    for key in AMOUNTS:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not (_is_number(value, (int, float)) and value >= 0):
+            raise InputError(f"{key}={value!r}: give a number of at least 0.")
+    workers = cfg.data.num_workers
+    if not (_is_number(workers, int) and workers >= 0):
+        raise InputError(f"data.num_workers={workers!r}: give an integer of at least 0.")
+    if cfg.scheduler.name == "step" and not cfg.scheduler.get("lr_decay_steps"):
+        raise InputError("scheduler.name=step needs scheduler.lr_decay_steps, e.g. [60,80].")
+    if cfg.data.get("format") == "dali":
+        _check_dali(cfg)
+    _check_paths(cfg)
+
+
+def _is_number(value: object, kinds: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _check_dali(cfg: DictConfig) -> None:
+    if cfg.data.dataset in DOWNLOADED:
+        raise InputError(
+            f"data.format=dali reads image folders, not data.dataset={cfg.data.dataset}. Set "
+            "data.format=image_folder, or data.dataset=custom with the images as files."
+        )
+    device = OmegaConf.select(cfg, "dali.device") or "gpu"
+    require_one_of(device, ("gpu", "cpu"), "dali.device")
+    if device == "gpu" and not torch.cuda.is_available():
+        raise InputError("dali.device=gpu, but no CUDA device is found: set dali.device=cpu.")
+    if cfg.data.num_workers < 1:
+        raise InputError("data.num_workers=0: DALI needs at least 1 thread.")
+
+
+def _check_paths(cfg: DictConfig) -> None:
+    if cfg.data.dataset in DOWNLOADED:
+        return
+    labelled = not cfg.data.get("no_labels", False)
+    _check_images(cfg, "data.train_path", labelled)
+    if cfg.data.get("val_path") is not None and labelled:
+        _check_images(cfg, "data.val_path", labelled)
+
+
+def _check_images(cfg: DictConfig, key: str, labelled: bool) -> None:
+    path = Path(OmegaConf.select(cfg, key))
+    if cfg.data.get("format") == "h5":
+        if not path.is_file():
+            raise InputError(f"{key}={path} is not a file; data.format=h5 needs an HDF5 file.")
+        return
+    if not path.is_dir():
+        raise InputError(f"{key}={path} is not a folder.")
+    if labelled and not any(entry.is_dir() for entry in path.iterdir()):
+        raise InputError(
+            f"{key}={path} has no class folders. It needs a folder of images per class; for images "
+            "without labels set data.no_labels=True."
+        )
+
+
+def fit_to_machine(cfg: DictConfig) -> None:
+    """Resolves accelerator, devices, precision and batch-norm synchronisation in place.
+
+    solo-learn's YAML is written for GPUs. `accelerator: auto` becomes `gpu` or `cpu`; `devices`, in
+    any of Lightning's forms, becomes a list with one entry per process (solo-learn scales the learning
+    rate by its length). On the CPU each entry is one process.
+    """
+    cuda = torch.cuda.is_available()
+    asked = cfg.get("accelerator") or "auto"
+    require_one_of(asked, ("auto", "gpu", "cuda", "cpu"), "accelerator")
+    if asked in ("gpu", "cuda") and not cuda:
+        raise InputError(f"accelerator={asked}, but no CUDA device is found: set accelerator=auto.")
+    cfg.accelerator = "cpu" if asked == "cpu" or not cuda else "gpu"
+    cfg.devices = _device_list(cfg.get("devices", 1), cfg.accelerator)
+    if len(cfg.devices) * (cfg.get("num_nodes") or 1) == 1:
+        cfg.strategy = "auto"
+    elif cfg.get("strategy") in (None, "auto"):
+        cfg.strategy = "ddp"
+    precision = cfg.get("precision", "32-true")
+    cfg.precision = {16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}.get(
+        precision, precision
+    )
+    if cfg.accelerator == "cpu":
+        if cfg.precision == "16-mixed":
+            say("precision=16-mixed runs as bf16-mixed on the CPU.")
+            cfg.precision = "bf16-mixed"
+        if cfg.get("sync_batchnorm"):
+            if cfg.strategy != "auto":
+                say("sync_batchnorm needs GPUs; each CPU process normalises its own.")
+            cfg.sync_batchnorm = False
+
+
+def _device_list(devices: object, accelerator: str) -> list[int]:
+    available = torch.cuda.device_count() if accelerator == "gpu" else 1
+    if isinstance(devices, str) and devices.lstrip("-").isdigit():
+        devices = int(devices)
+    if devices in ("auto", -1):
+        return list(range(available))
+    if _is_number(devices, int) and devices >= 1:
+        devices = list(range(devices))
+    elif OmegaConf.is_list(devices) and len(devices):
+        devices = list(devices)
+    else:
+        raise InputError(
+            f"devices={devices!r}: give a number of processes (at least 1), a list of GPUs such as "
+            "[0,1], or auto."
+        )
+    if accelerator == "gpu" and max(devices) >= available:
+        raise InputError(f"devices={devices}: {available} CUDA device(s) are found, from 0.")
+    return devices

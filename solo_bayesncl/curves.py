@@ -1,0 +1,69 @@
+"""Training curves of a run as `metrics.csv` in its folder, kept across interruptions."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from solo_bayesncl import files
+from solo_bayesncl.hosts import host
+
+Logger = host().pl.loggers.logger.Logger
+
+
+class CurvesLogger(Logger):
+    """One row per logged step with the columns epoch, step and one per metric.
+
+    The file is rewritten whole (it is small), so that it is complete whenever it is read. A resumed
+    run goes on where its checkpoint was: rows of steps that will be repeated are dropped.
+
+    Args:
+        folder: the run's folder; `version` is its name, which solo-learn's Checkpointer uses.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+        self.path = folder / "metrics.csv"
+        self.rows: list[dict[str, Any]] = []
+
+    @property
+    def name(self) -> str:
+        return self.folder.parent.name
+
+    @property
+    def version(self) -> str:
+        return self.folder.name
+
+    def resume(self, step: int) -> None:
+        """Takes up the rows of an interrupted run, up to `step` (optimizer steps done)."""
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Settings are in `args.json`."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if host().pl.utilities.rank_zero_only.rank != 0:
+            return
+        metrics = dict(metrics)
+        epoch = metrics.pop("epoch", None)
+        if not (self.rows and int(self.rows[-1]["step"]) == step):
+            self.rows.append({"epoch": "", "step": step})
+        if epoch is not None:
+            self.rows[-1]["epoch"] = int(epoch)
+        self.rows[-1].update({key: f"{value:.6g}" for key, value in metrics.items()})
+
+    def save(self) -> None:
+        if not self.rows or host().pl.utilities.rank_zero_only.rank != 0:
+            return
+        columns = {key: None for row in self.rows for key in row}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        files.write_text(self.path, text.getvalue())
+
+    def finalize(self, status: str) -> None:
+        self.save()

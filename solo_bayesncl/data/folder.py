@@ -1,0 +1,179 @@
+"""Writes a data set as folders of PNG files, completely or not at all.
+
+    OUT/train/<class>/<name>.png    only class folders in train and val: loaders count them
+    OUT/val/<class>/<name>.png
+    OUT/metadata.csv                a row for each image: path, split, class and other factors
+    OUT/dataset.json                the settings, written last: present only in a complete set
+
+Every loader that takes the name of a folder for a class reads it (torchvision's ImageFolder, DALI).
+"""
+
+import csv
+import json
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from solo_bayesncl.data.settings import Settings
+from solo_bayesncl.errors import InputError
+
+MARK = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image on its way to the folder.
+
+    Attributes:
+        split: "train" or "val".
+        label: class, which is also the name of the folder.
+        name: file name without ending, unique in its class.
+        image: the RGB image.
+        factors: the other columns of `metadata.csv`; the same keys for every sample.
+    """
+
+    split: str
+    label: str
+    name: str
+    image: Image.Image
+    factors: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A complete data set on disk.
+
+    Attributes:
+        path: its folder, absolute.
+        classes: names of the class folders, sorted: position = label in ImageFolder and DALI.
+        train_images: number of images in `train_path`.
+        val_images: number of images in `val_path`.
+        reused: True if it was there already and nothing was written.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    train_images: int
+    val_images: int
+    reused: bool
+
+    @property
+    def train_path(self) -> Path:
+        """Folder of the training split, solo-learn's `data.train_path`."""
+        return self.path / "train"
+
+    @property
+    def val_path(self) -> Path:
+        """Folder of the validation split, solo-learn's `data.val_path`."""
+        return self.path / "val"
+
+
+def write_folder(out: str | Path, settings: Settings, samples: Iterable[Sample]) -> Summary:
+    """Writes `samples` to the folder `out`, or reuses what is there.
+
+    The files are written beside `out` under a hidden name that is renamed at the end, so an
+    interrupted call leaves nothing at `out`. `samples` is not consumed when `out` is reused.
+
+    Args:
+        out: folder to make. It may exist if it is empty, or if it holds a complete data set made
+            with equal settings, which is then reused. Symbolic links are followed.
+        settings: what the samples are made from.
+        samples: every image of the set.
+
+    Raises:
+        InputError: `out` holds something else, or cannot be written.
+    """
+    try:
+        out = Path(out).resolve()
+        if out.is_dir() and any(out.iterdir()):
+            _require_same(out, settings)
+            return _summary(out, settings, reused=True)
+        if out.exists() and not out.is_dir():
+            raise InputError(f"--out {out} is a file. Choose a folder with --out.")
+        if out == Path.cwd():
+            raise InputError(
+                "--out is the current folder, which would be replaced. Name a new one."
+            )
+        partial = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
+        try:
+            partial.mkdir(parents=True)
+            _write(partial, settings, samples)
+            if out.is_dir():
+                out.rmdir()  # empty; Windows doesn't rename onto a folder
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"--out {out} cannot be used: {reason}. Choose another folder with --out."
+        ) from error
+    return _summary(out, settings, reused=False)
+
+
+def _write(folder: Path, settings: Settings, samples: Iterable[Sample]) -> None:
+    rows = []
+    console = Console(stderr=True)
+    for sample in track(
+        samples,
+        description=f"Making {settings.dataset}",
+        total=settings.train_size + settings.val_size,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ):
+        path = Path(sample.split, sample.label, f"{sample.name}.png")
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        sample.image.save(folder / path)
+        rows.append(
+            {
+                "path": path.as_posix(),
+                "split": sample.split,
+                "class": sample.label,
+                **sample.factors,
+            }
+        )
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    text = json.dumps(settings.as_dict(), indent=2)
+    (folder / MARK).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _require_same(out: Path, settings: Settings) -> None:
+    """Raises `InputError` unless `out` holds a complete data set made with `settings`."""
+    advice = "Choose another folder with --out, or delete this one."
+    try:
+        found = json.loads((out / MARK).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"--out {out} is not empty and holds no complete data set. {advice}")
+    asked = settings.as_dict()
+    differing = [key for key in asked if found.get(key) != asked[key]]
+    if differing:
+        changes = ", ".join(f"{key} {found.get(key)} instead of {asked[key]}" for key in differing)
+        raise InputError(f"--out {out} holds a data set with other settings ({changes}). {advice}")
+    for split, expected in (("train", settings.train_size), ("val", settings.val_size)):
+        count = sum(1 for _ in (out / split).glob("*/*.png"))
+        if count != expected:
+            raise InputError(
+                f"--out {out} is damaged: {split} has {count} of {expected} images. {advice}"
+            )
+
+
+def _summary(out: Path, settings: Settings, reused: bool) -> Summary:
+    return Summary(
+        path=out,
+        classes=tuple(sorted(folder.name for folder in (out / "train").iterdir())),
+        train_images=settings.train_size,
+        val_images=settings.val_size,
+        reused=reused,
+    )

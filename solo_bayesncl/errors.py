@@ -1,0 +1,16 @@
+"""The one exception that reaches a person as a message instead of a traceback."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message says what was given, what is accepted and which key or argument to change. Commands
+    print it and exit with status 2 (`solo_bayesncl.__main__`); library callers get a `ValueError`.
+    """
+
+
+def require_one_of(value: object, accepted, key: str) -> None:
+    """Raises `InputError` unless `value` is one of `accepted`; `key` is the setting to change."""
+    if value not in accepted:
+        choices = ", ".join(map(str, accepted))
+        raise InputError(f"{key}={value!r} is not known. Choose one of: {choices}.")

@@ -1,0 +1,117 @@
+"""InfoNCE over all processes and the Bernoulli KL term. Torch only."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from solo_bayesncl.errors import InputError
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32; anything else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes in order of rank; gradients flow back to where the rows came from."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        ctx.own_rows = slice(dist.get_rank() * len(x), (dist.get_rank() + 1) * len(x))
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[ctx.own_rows]
+
+
+def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
+    """InfoNCE (NT-Xent for two views), with the rows of all processes as candidates.
+
+    loss_i = -log( sum_{j in P(i)} exp(z_i.z_j / t) / sum_{j != i} exp(z_i.z_j / t) ), where P(i)
+    are the other rows with the index of row i; the mean over rows i. It equals solo-learn's
+    `simclr_loss_func`, but subtracts the maximum, never leaves float32 (also for half inputs and
+    under autocast) and leaves out rows that have no positive, where the official value is infinite.
+    In a process group, averaging the gradients over processes (DDP) yields the gradient of one
+    process with the whole batch.
+
+    Args:
+        z: (N, D), rows of unit length (or zero). N must be the same in every process.
+        indexes: (N,) int; equal for rows that are positives of each other.
+        temperature: > 0.
+
+    Returns:
+        Scalar, in nats; zero if no row has a positive.
+
+    Raises:
+        InputError: if temperature is not above 0 or the shapes do not fit.
+
+    Example:
+        >>> z = torch.eye(2).repeat(2, 1)
+        >>> info_nce(z, torch.tensor([0, 1, 0, 1]), temperature=1.0)
+        tensor(0.5514)
+    """
+    if not temperature > 0:
+        raise InputError(f"method_kwargs.temperature={temperature}: give a number above 0.")
+    if z.ndim != 2 or indexes.shape != z.shape[:1]:
+        raise InputError(
+            "info_nce takes z (N, D) and indexes (N,), got "
+            f"{tuple(z.shape)}, {tuple(indexes.shape)}."
+        )
+    with torch.autocast(z.device.type, enabled=False):
+        z = full_precision(z)
+        candidates, candidate_indexes, first_row = z, indexes, 0
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            candidates, candidate_indexes = _Gather.apply(z), _Gather.apply(indexes)
+            first_row = dist.get_rank() * z.size(0)
+
+        # i: rows of this process, j: rows of all processes, d: dimensions
+        logits = torch.einsum("id,jd->ij", z, candidates) / temperature
+        itself = torch.zeros_like(logits, dtype=torch.bool)
+        itself[:, first_row : first_row + z.size(0)].fill_diagonal_(True)
+        positive = (indexes[:, None] == candidate_indexes[None, :]) & ~itself
+        has_positive = positive.any(dim=1)
+
+        log_all = logits.masked_fill(itself, -torch.inf).logsumexp(dim=1)
+        # a row without a positive keeps its logits here, so that its unused branch stays finite
+        outside = ~positive & has_positive[:, None]
+        log_positive = logits.masked_fill(outside, -torch.inf).logsumexp(dim=1)
+        loss = torch.where(has_positive, log_all - log_positive, 0.0)
+        return loss.sum() / has_positive.sum().clamp(min=1)
+
+
+def bernoulli_kl(probs: Tensor, prior_prob: float, eps: float = 1e-2) -> Tensor:
+    """KL divergence of the gates' Bernoulli posteriors from the prior.
+
+    KL = mean over rows of sum over dimensions of
+    a log(a / r) + (1 - a) log((1 - a) / (1 - r)), both a and r clamped to [eps, 1 - eps] first, as
+    in the official code. Outside this range the term has no gradient.
+
+    Args:
+        probs: (N, D) posterior open-probabilities a.
+        prior_prob: prior open-probability r, 0 to 1.
+        eps: clamp.
+
+    Returns:
+        Scalar, in nats.
+
+    Raises:
+        InputError: if prior_prob is not in [0, 1].
+
+    Example:
+        >>> bernoulli_kl(torch.full((4, 10), 0.8), prior_prob=0.8)
+        tensor(0.)
+    """
+    if not 0 <= prior_prob <= 1:
+        raise InputError(
+            f"method_kwargs.bayesian_prior_prob={prior_prob}: a probability from 0 to 1 is needed."
+        )
+    posterior = full_precision(probs).clamp(eps, 1 - eps)
+    prior = min(max(prior_prob, eps), 1 - eps)
+    opened = posterior * torch.log(posterior / prior)
+    closed = (1 - posterior) * torch.log((1 - posterior) / (1 - prior))
+    return (opened + closed).sum(dim=-1).mean()

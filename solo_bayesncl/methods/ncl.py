@@ -1,0 +1,110 @@
+"""Non-negative contrastive learning (NCL, ICLR 2024) as a solo-learn method."""
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from solo_bayesncl import metrics, settings
+from solo_bayesncl.hosts import host
+from solo_bayesncl.objective import Objective, encode, ncl_objective
+
+BaseMethod, SimCLR = host().BaseMethod, host().SimCLR
+
+
+class NCL(SimCLR):
+    """SimCLR on non-negative projections, optionally of their k largest entries.
+
+    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.settings.NCL`.
+    """
+
+    def __init__(self, cfg: DictConfig):
+        super().__init__(cfg)
+        kwargs = self.cfg.method_kwargs
+        self.non_neg: str | None = kwargs.non_neg
+        self.topk_k: int = kwargs.topk_k if kwargs.use_topk else 0
+
+    @staticmethod
+    def add_and_assert_specific_cfg(cfg: DictConfig) -> DictConfig:
+        """Adds the method's defaults and checks its settings; raises `InputError`."""
+        cfg = super(NCL, NCL).add_and_assert_specific_cfg(cfg)
+        return settings.fill(cfg)
+
+    def objective(self, out: dict[str, Tensor], indexes: Tensor) -> Objective:
+        """Loss terms of all views of a batch.
+
+        Args:
+            out: `z` (N, D), the projector's outputs.
+            indexes: (N,), equal for the views of one image.
+        """
+        return ncl_objective(
+            out["z"],
+            indexes,
+            non_neg=self.non_neg,
+            temperature=self.temperature,
+            topk_k=self.topk_k,
+        )
+
+    def encode(self, X: Tensor) -> dict[str, Tensor | None]:  # noqa: N803
+        """Codes of images, without augmentation noise of any kind.
+
+        Args:
+            X: (N, 3, H, W) normalised images.
+
+        Returns:
+            `feats` (N, F) backbone features, `codes` (N, D), and `gate_probs` (N, D) or None.
+        """
+        out = self(X)
+        codes, probs = self.codes(out)
+        return {"feats": out["feats"], "codes": codes, "gate_probs": probs}
+
+    def codes(self, out: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """(codes, gate probabilities) from the outputs of `forward`."""
+        return encode(out["z"], non_neg=self.non_neg, topk_k=self.topk_k)
+
+    def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
+        """The host's step up to its contrastive loss, then this method's objective.
+
+        Args:
+            batch: [indexes, crops, targets]; crops is a list of num_crops (B, 3, H, W) tensors.
+            batch_idx: index of the batch in its epoch.
+
+        Returns:
+            Scalar: the objective plus the online classifier's loss.
+        """
+        out = BaseMethod.training_step(self, batch, batch_idx)
+        targets = batch[-1]
+        # Positives by place in the global batch: loaders may number samples per process only.
+        size = targets.size(0)
+        indexes = torch.arange(size, device=targets.device) + self.global_rank * size
+        heads = {key: torch.cat(out[key]) for key in ("z", "gate_logits") if key in out}
+        objective = self.objective(heads, indexes.repeat(self.num_crops))
+
+        self.log("train_nce_loss", objective.nce, on_epoch=True, sync_dist=True, prog_bar=True)
+        self.log_dict(self.statistics(objective), on_epoch=True, sync_dist=True)
+        if batch_idx == 0:
+            self.log_interpretability(objective.codes.detach(), targets.repeat(self.num_crops))
+        return objective.total + out["loss"]
+
+    def statistics(self, objective: Objective) -> dict[str, Tensor]:
+        """What is logged at every step besides the loss."""
+        empty = (objective.codes.detach() == 0).all(dim=1)
+        return {"train_empty_code_share": empty.float().mean()}
+
+    def log_interpretability(self, codes: Tensor, targets: Tensor) -> None:
+        """Logs the class-based metrics of one batch of codes; nothing where there are no labels."""
+        if self.cfg.data.get("no_labels", False):
+            return
+        values = {
+            "semantic_consistency": metrics.semantic_consistency(codes, targets),
+            "semantic_entropy": metrics.semantic_entropy(codes, targets, "sum"),
+            "activation_sparsity": metrics.activation_sparsity(codes),
+            "active_dims": metrics.active_dims(codes),
+        }
+        self.log_dict(
+            {f"train_{name}": torch.as_tensor(v).float() for name, v in values.items()},
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+        )

@@ -1,0 +1,105 @@
+"""How dimensions lie to each other: the rank they span and the angles between them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from solo_bayesncl.metrics.statistics import Statistics, of_features
+
+
+@dataclass(frozen=True)
+class Orthogonality:
+    """Of |cosine| between live dimensions; float64 scalars, 0 if all are orthogonal.
+
+    Attributes:
+        mean: official mean.
+        median: official median.
+        mean_abs_cosine: mean over pairs of different dimensions, 0..1.
+    """
+
+    mean: Tensor
+    median: Tensor
+    mean_abs_cosine: Tensor
+
+
+def effective_rank_of(statistics: Statistics) -> Tensor:
+    squares = torch.linalg.eigvalsh(statistics.gram)
+    # Below this, an eigenvalue is rounding error, and its square root would not be small.
+    noise = squares[-1] * len(squares) * torch.finfo(squares.dtype).eps
+    singular_values = squares.where(squares > noise, squares.new_zeros(())).sqrt()
+    shares = singular_values / singular_values.sum()
+    return -(shares * (shares + 1e-6).log()).sum()
+
+
+def orthogonality_of(statistics: Statistics) -> Orthogonality:
+    live = statistics.active_counts.sum(0) > 0
+    gram = statistics.gram[live][:, live]
+    norms = gram.diagonal().sqrt()
+    cosines = (gram / norms / norms.unsqueeze(1)).abs().fill_diagonal_(0)
+    num_pairs = cosines.new_tensor(len(cosines) * (len(cosines) - 1))
+    if num_pairs == 0:
+        undefined = cosines.new_tensor(torch.nan)
+        return Orthogonality(undefined, undefined, undefined)
+    return Orthogonality(
+        mean=cosines.mean() / num_pairs,
+        median=cosines.median() / num_pairs,
+        mean_abs_cosine=cosines.sum() / num_pairs,
+    )
+
+
+def effective_rank(features: Tensor) -> Tensor:
+    """Entropy of the normalised singular values of the features, in nats.
+
+    -sum_i p_i ln(p_i + 1e-6), with p_i = s_i / sum_j s_j. Its exponential is the effective number
+    of dimensions of Roy and Vetterli (2007). The s_i are square roots of the eigenvalues of
+    features^T @ features in float64; rounding noise, s_i < 1.5e-8 sqrt(D) max_j s_j, counts as 0.
+
+    Args:
+        features: (M, D) float, not centred.
+
+    Returns:
+        Scalar float64, nats, 0 (one direction; -1e-6 to be exact) to ln D; NaN if all features
+        are 0.
+
+    Raises:
+        InputError: for features that are empty, not a matrix or not finite.
+
+    Source:
+        Official evaluation, including the 1e-6 and the missing exponential.
+
+    Example:
+        >>> import torch
+        >>> effective_rank(torch.eye(4)).exp()
+        tensor(4.0000, dtype=torch.float64)
+    """
+    return effective_rank_of(of_features(features))
+
+
+def orthogonality(features: Tensor) -> Orthogonality:
+    """How far live dimensions are from being orthogonal over the samples.
+
+    With columns normalised and d live dimensions (active on some sample), A = |F^T F - I|. The
+    official values are mean and median of A / (d (d - 1)) over all d^2 entries, so they are divided
+    by the number of pairs twice. `mean_abs_cosine` is the sum of A over d (d - 1): the number to
+    read.
+
+    Args:
+        features: (M, D) float.
+
+    Returns:
+        `Orthogonality`, each value 0..1; NaN if fewer than two dimensions are live. The median is
+        the lower one of an even number of values, as torch's.
+
+    Raises:
+        InputError: for features that are empty, not a matrix or not finite.
+
+    Source:
+        Official evaluation ("disentanglement"); `mean_abs_cosine` is beside it.
+
+    Example:
+        >>> import torch
+        >>> orthogonality(torch.tensor([[1.0, 1.0], [0.0, 1.0]])).mean_abs_cosine
+        tensor(0.7071, dtype=torch.float64)
+    """
+    return orthogonality_of(of_features(features))

@@ -1,0 +1,103 @@
+"""Retrieval precision: do samples that are close in a few dimensions share a label?"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.metrics.inputs import check_features, check_labels
+
+# Similarities held at once: 128 MB in float32, whatever the number of samples.
+_CHUNK_SIMILARITIES = 2**25
+
+
+def retrieval_precision(
+    features: Tensor, labels: Tensor, dims: Sequence[int], ks: Sequence[int] = (1, 3, 5, 10)
+) -> Tensor:
+    """Precision@k of cosine neighbours in the dimensions of largest summed activation.
+
+    Rows are normalised and dimensions sorted by their sum over all samples. For each entry of
+    `dims` that many dimensions are kept and rows normalised again; each sample is a query, never
+    its own neighbour. P@k is the share of the k nearest samples that have the query's label, mean
+    over queries. Where samples are equally near, as sparse codes often are, it is the expected
+    share if their order is drawn at random; so a query without any activation in the kept
+    dimensions, equally near to all, scores what chance scores.
+
+    Args:
+        features: (M, D) float codes.
+        labels: (M,) int, >= 0.
+        dims: numbers of dimensions to keep, each 1 to D.
+        ks: numbers of neighbours, each 1 to M - 1.
+
+    Returns:
+        (len(dims), len(ks)) float64, shares in 0..1. Takes the memory of two more copies of the
+        features (float32: 0.8 GB for 50 000 x 2048) and 128 MB of similarities.
+
+    Raises:
+        InputError: for features that are empty, not a matrix or not finite, labels that are not
+            integers >= 0, one for each row, or entries of `dims`, `ks` out of range.
+
+    Source:
+        Official evaluation, which leaves the order of equally near samples to the sort.
+
+    Example:
+        >>> import torch
+        >>> codes = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
+        >>> retrieval_precision(codes, torch.tensor([0, 0, 1, 1]), dims=[2], ks=(1, 3))
+        tensor([[0.5000, 0.3333]], dtype=torch.float64)
+    """
+    features = check_features(features)
+    labels = check_labels(labels, features)
+    _check_each("dims", dims, features.size(1), "dimensions")
+    _check_each("ks", ks, features.size(0) - 1, "other samples")
+
+    features = F.normalize(features)
+    order = features.sum(0, dtype=torch.float64).sort(descending=True, stable=True).indices
+    features = features[:, order]
+    with torch.autocast(features.device.type, enabled=False):
+        precision = [_precision(F.normalize(features[:, :kept]), labels, ks) for kept in dims]
+    return torch.stack(precision)
+
+
+def _precision(rows: Tensor, labels: Tensor, ks: Sequence[int]) -> Tensor:
+    """(K,) P@k of `rows` (M, d) of unit length or zero."""
+    hits = torch.zeros(len(ks), dtype=torch.float64, device=rows.device)
+    chunk = max(1, _CHUNK_SIMILARITIES // len(rows))
+    for start in range(0, len(rows), chunk):
+        queries = slice(start, start + chunk)
+        similarities = rows[queries] @ rows.T
+        similarities[:, queries].fill_diagonal_(-torch.inf)
+        hits += _expected_hits(similarities, labels[queries], labels, ks)
+    return hits / (len(rows) * torch.tensor(ks, device=rows.device))
+
+
+def _expected_hits(
+    similarities: Tensor, query_labels: Tensor, labels: Tensor, ks: Sequence[int]
+) -> Tensor:
+    """(K,) same-label samples among the k most similar ones, summed over queries."""
+    # One more than needed, to see where the k-th and the next are equally near.
+    nearest = similarities.topk(max(ks) + 1)
+    is_hit = labels[nearest.indices] == query_labels.unsqueeze(1)
+    hits = is_hit.cumsum(1).double()
+    totals = []
+    for k in ks:
+        hits_at_k = hits[:, k - 1].clone()
+        tied = (nearest.values[:, k - 1] == nearest.values[:, k]).nonzero().squeeze(1)
+        level = nearest.values[tied, k - 1].unsqueeze(1)
+        nearer = nearest.values[tied] > level
+        at_level = similarities[tied] == level
+        hits_at_level = at_level & (labels == query_labels[tied].unsqueeze(1))
+        hit_share = hits_at_level.sum(1, dtype=torch.float64) / at_level.sum(1)
+        hits_at_k[tied] = (is_hit[tied] & nearer).sum(1) + (k - nearer.sum(1)) * hit_share
+        totals.append(hits_at_k.sum())
+    return torch.stack(totals)
+
+
+def _check_each(name: str, values: Sequence[int], highest: int, of_what: str) -> None:
+    if len(values) == 0 or not all(1 <= value <= highest for value in values):
+        raise InputError(
+            f"{name}={list(values)}: give one or more numbers from 1 to {highest}, "
+            f"the number of {of_what}."
+        )

@@ -1,0 +1,105 @@
+"""What the metrics need to know of a data set, in a size that does not grow with its samples.
+
+Every statistic is a sum over samples, so the statistics of a data set are the sum of those of its
+batches, in whatever batches and processes it comes. The metrics are functions of them alone.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from solo_bayesncl.metrics.inputs import check_features, check_labels
+
+# An entry counts as active above this magnitude (official value).
+ACTIVE = 1e-5
+
+# Rows worked on at once: small enough for intermediate results to stay in a CPU's cache.
+_CHUNK_ENTRIES = 2**19
+# The Gram matrix wants longer products, as each of them is added to D x D numbers.
+_GRAM_ROWS = 4096
+
+
+class Statistics(Protocol):
+    """C classes, D dimensions; all float64, in which counts are exact up to 2^53.
+
+    Attributes:
+        class_samples: (C,) number of samples.
+        active_counts: (C, D) number of samples on which the dimension is active.
+        activation_sums: (C, D) sum of |activation|.
+        non_negative_count: scalar, number of entries >= 0.
+        gram: (D, D), features^T @ features.
+    """
+
+    class_samples: Tensor
+    active_counts: Tensor
+    activation_sums: Tensor
+    non_negative_count: Tensor
+    gram: Tensor
+
+
+class BatchStatistics:
+    """`Statistics` of one batch, each computed when it is first asked for.
+
+    Sums by class are scattered (`index_add_`) rather than multiplied with one-hot labels: their
+    cost does not depend on the number of classes, and float64 is affordable. None of it is subject
+    to autocast or TF32.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, num_classes: int):
+        self._features = features
+        self._labels = labels
+        self._num_classes = num_classes
+
+    @cached_property
+    def class_samples(self) -> Tensor:
+        return self._labels.bincount(minlength=self._num_classes).double()
+
+    @cached_property
+    def active_counts(self) -> Tensor:
+        # In place, as 1.0 and 0.0: booleans take twice the time.
+        return self._sum_by_class(lambda rows: rows.abs().gt_(ACTIVE))
+
+    @cached_property
+    def activation_sums(self) -> Tensor:
+        return self._sum_by_class(Tensor.abs)
+
+    @cached_property
+    def non_negative_count(self) -> Tensor:
+        return (self._features >= 0).count_nonzero().double()
+
+    @cached_property
+    def gram(self) -> Tensor:
+        gram = self._features.new_zeros(2 * (self._features.size(1),), dtype=torch.float64)
+        for rows in self._features.split(_GRAM_ROWS):
+            rows = rows.double()
+            gram.addmm_(rows.T, rows)
+        return gram
+
+    def _sum_by_class(self, values: Callable[[Tensor], Tensor]) -> Tensor:
+        """(C, D) sums of `values(rows)` over the rows of each class."""
+        num_dims = self._features.size(1)
+        sums = self._features.new_zeros((self._num_classes, num_dims), dtype=torch.float64)
+        chunk = max(1, _CHUNK_ENTRIES // num_dims)
+        for rows, labels in zip(
+            self._features.split(chunk), self._labels.split(chunk), strict=True
+        ):
+            sums.index_add_(0, labels, values(rows).double())
+        return sums
+
+
+def of_features(features: Tensor) -> BatchStatistics:
+    """Statistics of features without labels: all of one class."""
+    features = check_features(features)
+    labels = torch.zeros(len(features), dtype=torch.int64, device=features.device)
+    return BatchStatistics(features, labels, num_classes=1)
+
+
+def of_labelled(features: Tensor, labels: Tensor) -> BatchStatistics:
+    """Statistics by class, the classes being those that occur."""
+    features = check_features(features)
+    # Numbered anew, so that large or sparse label values cost nothing.
+    classes, labels = check_labels(labels, features).unique(return_inverse=True)
+    return BatchStatistics(features, labels, num_classes=len(classes))

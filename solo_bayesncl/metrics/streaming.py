@@ -1,0 +1,124 @@
+"""All metrics of a data set that comes in batches and over processes."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.metrics import activity, consistency, entropy, geometry
+from solo_bayesncl.metrics.inputs import check_features, check_labels
+from solo_bayesncl.metrics.statistics import BatchStatistics, Statistics
+
+_FORMULAS = {
+    "semantic_consistency": consistency.semantic_consistency_of,
+    "weighted_consistency": consistency.weighted_consistency_of,
+    "support_thresholded_consistency": consistency.support_thresholded_consistency_of,
+    **{
+        f"semantic_entropy_{weighting}": partial(entropy.semantic_entropy_of, weighting=weighting)
+        for weighting in entropy.WEIGHTINGS
+    },
+    "active_dims": activity.active_dims_of,
+    "code_length": activity.code_length_of,
+    "activation_sparsity": activity.activation_sparsity_of,
+    "non_negative_ratio": activity.non_negative_ratio_of,
+    "effective_rank": geometry.effective_rank_of,
+}
+
+
+def _gather(state: Tensor, group: Any = None) -> list[Tensor]:
+    """Like torchmetrics', but a process that saw no batch counts as zeros instead of failing."""
+    return list(torch.broadcast_tensors(*gather_all_tensors(state, group)))
+
+
+class InterpretabilityMetrics(Metric):
+    """Every metric that does not need all samples at once, from one pass over the codes.
+
+    The states are the sums of `solo_bayesncl.metrics.statistics.Statistics`: about 8 (D^2 + 2 C D)
+    bytes, whatever the number of samples, added up over batches and processes. `compute` applies to
+    them the formulas of the functions of the same names, so the result equals theirs on all samples
+    together.
+
+    Call `update` in a loop; `forward` also computes the metrics of every batch, with a
+    decomposition of the D x D Gram matrix each time.
+
+    Args:
+        num_classes: C; labels are 0 to C - 1.
+        kwargs: those of `torchmetrics.Metric`.
+
+    Raises:
+        InputError: for num_classes below 1.
+
+    Example:
+        >>> import torch
+        >>> metric = InterpretabilityMetrics(num_classes=2)
+        >>> metric.update(torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([0, 0]))
+        >>> metric.update(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1]))
+        >>> metric.compute()["semantic_consistency"]
+        tensor(0.5833, dtype=torch.float64)
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+
+    def __init__(self, num_classes: int, **kwargs: Any):
+        if num_classes < 1:
+            raise InputError(f"num_classes={num_classes}: give the number of classes, 1 or more.")
+        super().__init__(**{"dist_sync_fn": _gather, **kwargs})
+        self.num_classes = num_classes
+        # The number of dimensions is known from the first batch on; until then single zeros, which
+        # broadcast, stand in.
+        zeros = partial(torch.zeros, dtype=torch.float64)
+        self.add_state("class_samples", zeros(num_classes), dist_reduce_fx="sum")
+        self.add_state("active_counts", zeros(1, 1), dist_reduce_fx="sum")
+        self.add_state("activation_sums", zeros(1, 1), dist_reduce_fx="sum")
+        self.add_state("non_negative_count", zeros(()), dist_reduce_fx="sum")
+        self.add_state("gram", zeros(1, 1), dist_reduce_fx="sum")
+
+    def update(self, codes: Tensor, labels: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            codes: (M, D) float codes, rows of unit length or zero; D the same in every batch.
+            labels: (M,) int, 0 to num_classes - 1.
+
+        Raises:
+            InputError: for codes that are empty, not a matrix, not finite or of another number of
+                dimensions than before, or labels out of range or not one for each row.
+        """
+        codes = check_features(codes, "codes")
+        labels = check_labels(labels, codes, self.num_classes)
+        if self.class_samples.sum() > 0 and codes.size(1) != self.gram.size(1):
+            raise InputError(
+                f"codes: got {codes.size(1)} dimensions after batches of {self.gram.size(1)}; "
+                "give the same number in every batch, or call reset() first."
+            )
+        batch = BatchStatistics(codes, labels, self.num_classes)
+        for name in Statistics.__annotations__:
+            setattr(self, name, getattr(self, name) + getattr(batch, name))
+
+    def compute(self) -> dict[str, Tensor]:
+        """All metrics, as float64 scalars.
+
+        Returns:
+            `semantic_consistency`, `weighted_consistency`, `support_thresholded_consistency` (of at
+            least 1 % of the samples), `semantic_entropy_sum`, `semantic_entropy_mean`,
+            `semantic_entropy_frequency`, `active_dims`, `code_length`, `activation_sparsity`,
+            `non_negative_ratio`, `effective_rank`, `orthogonality_mean`, `orthogonality_median`,
+            `orthogonality_mean_abs_cosine`. Units and undefined cases (NaN) as the functions.
+
+        Raises:
+            InputError: before the first batch.
+        """
+        if self.class_samples.sum() == 0:
+            raise InputError(
+                "InterpretabilityMetrics: no samples yet; call update() before compute()."
+            )
+        values = {name: formula(self) for name, formula in _FORMULAS.items()}
+        for name, value in vars(geometry.orthogonality_of(self)).items():
+            values[f"orthogonality_{name}"] = value
+        return values

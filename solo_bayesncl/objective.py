@@ -1,0 +1,128 @@
+"""From the heads' raw outputs to the loss: the paper's equations on one screen. Torch only."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from solo_bayesncl.losses import bernoulli_kl, full_precision, info_nce
+from solo_bayesncl.nn import gate, keep_topk, non_negative, normalize
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Terms of one step.
+
+    Attributes:
+        total: scalar that is minimised, nce + kl_lambda * kl.
+        nce: scalar, InfoNCE of the codes.
+        kl: scalar, KL of the gates' posterior from the prior, not yet weighted; 0 without a gate.
+        codes: (N, D), gated and normalised projections, all zero where the gate closed everything.
+        probs: (N, D) posterior open-probabilities, None without a gate.
+        mask: (N, D) values of the gate, None without a gate.
+    """
+
+    total: Tensor
+    nce: Tensor
+    kl: Tensor
+    codes: Tensor
+    probs: Tensor | None = None
+    mask: Tensor | None = None
+
+
+def project(z: Tensor, *, non_neg: str | None, topk_k: int = 0) -> Tensor:
+    """Non-negative, optionally TopK, unit-length projections.
+
+    Args:
+        z: (N, D) raw outputs of the projector.
+        non_neg: name of the non-negative head.
+        topk_k: entries kept per row, 0 for all.
+
+    Returns:
+        (N, D), float32 or float64.
+    """
+    return normalize(keep_topk(non_negative(non_neg)(full_precision(z)), topk_k))
+
+
+def ncl_objective(
+    z: Tensor, indexes: Tensor, *, non_neg: str | None, temperature: float, topk_k: int = 0
+) -> Objective:
+    """NCL's objective; with `non_neg="none"` it is SimCLR's.
+
+    Args:
+        z: (N, D) raw outputs of the projector, all views of the batch.
+        indexes: (N,) int, equal for the views of one image.
+        non_neg: name of the non-negative head (`solo_bayesncl.nn.non_negative`).
+        temperature: InfoNCE temperature, > 0.
+        topk_k: NCL+TopK: entries kept per row, 0 for all.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        codes = project(z, non_neg=non_neg, topk_k=topk_k)
+        nce = info_nce(codes, indexes, temperature)
+    return Objective(total=nce, nce=nce, kl=torch.zeros_like(nce), codes=codes)
+
+
+def bayesncl_objective(
+    z: Tensor,
+    gate_logits: Tensor,
+    indexes: Tensor,
+    *,
+    non_neg: str | None,
+    temperature: float,
+    prior_prob: float,
+    kl_lambda: float,
+    gate_type: str,
+    gate_temperature: float,
+    gate_threshold: float,
+    topk_k: int = 0,
+) -> Objective:
+    """BayesNCL's negative ELBO: InfoNCE(normalise(m * z)) + lambda KL(q(m|x) || p(m)).
+
+    Args:
+        z: (N, D) raw outputs of the projector, all views of the batch.
+        gate_logits: (N, D) raw outputs of the gating head.
+        indexes: (N,) int, equal for the views of one image.
+        non_neg: name of the non-negative head (`solo_bayesncl.nn.non_negative`).
+        temperature: InfoNCE temperature, > 0.
+        prior_prob: open-probability of the prior (rho), 0 to 1.
+        kl_lambda: weight of the KL term (lambda).
+        gate_type: STE, gumbel_sigmoid, binary_concrete or soft (`solo_bayesncl.nn.gate`).
+        gate_temperature: divides the gate's logits, > 0.
+        gate_threshold: probability above which a hard gate is open.
+        topk_k: entries kept per row before the gate, 0 for all.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        mask, probs = gate(full_precision(gate_logits), gate_type, gate_temperature, gate_threshold)
+        codes = normalize(project(z, non_neg=non_neg, topk_k=topk_k) * mask)
+        nce = info_nce(codes, indexes, temperature)
+        kl = bernoulli_kl(probs, prior_prob)
+    return Objective(
+        total=nce + kl_lambda * kl, nce=nce, kl=kl, codes=codes, probs=probs, mask=mask
+    )
+
+
+def encode(
+    z: Tensor,
+    gate_logits: Tensor | None = None,
+    *,
+    non_neg: str | None,
+    topk_k: int = 0,
+    gate_type: str = "STE",
+    gate_temperature: float = 1.0,
+    gate_threshold: float = 0.5,
+) -> tuple[Tensor, Tensor | None]:
+    """Codes for evaluation: the gate as trained but without noise, hard unless it is `soft`.
+
+    Args:
+        z: (N, D) raw outputs of the projector.
+        gate_logits: (N, D) raw outputs of the gating head, None for methods without a gate.
+
+    Returns:
+        (codes, probs), both (N, D); probs is None without a gate. Other arguments as above.
+    """
+    projections = project(z, non_neg=non_neg, topk_k=topk_k)
+    if gate_logits is None:
+        return projections, None
+    noiseless = "soft" if gate_type == "soft" else "STE"
+    mask, probs = gate(full_precision(gate_logits), noiseless, gate_temperature, gate_threshold)
+    return normalize(projections * mask), probs

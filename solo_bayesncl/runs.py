@@ -1,0 +1,157 @@
+"""A run's folder: finding, naming and reading it. The one place that loads files."""
+
+import json
+import random
+import re
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from solo_bayesncl.errors import InputError
+
+# settings that may differ between an interrupted run and the one that continues it
+NOT_COMPARED = (
+    "resume_from_checkpoint",
+    "auto_resume",
+    "checkpoint",
+    "wandb_run_id",
+    "debug_augmentations",
+    "progress_bar",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A pretraining or linear-evaluation run on disk.
+
+    Attributes:
+        folder: holds `args.json` and the checkpoints.
+        checkpoint: the newest checkpoint, or the one asked for.
+        cfg: the run's settings as recorded in `args.json`.
+    """
+
+    folder: Path
+    checkpoint: Path
+    cfg: DictConfig
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Opens a run by its folder or by one of its checkpoints.
+
+        Raises:
+            InputError: if there is no such file, or it is not a run of solo-learn.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise InputError(f"{path} does not exist. Give a .ckpt file or the folder of a run.")
+        folder = path if path.is_dir() else path.parent
+        checkpoint = newest_checkpoint(folder) if path.is_dir() else path
+        if checkpoint is None:
+            raise InputError(f"{folder} holds no .ckpt file. Give the folder of a finished run.")
+        record = folder / "args.json"
+        try:
+            settings = json.loads(record.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(
+                f"{folder} holds no args.json, the record of settings that solo-learn keeps beside "
+                "its checkpoints; without it the model cannot be rebuilt."
+            ) from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{record} is damaged: {error}.") from None
+        if not isinstance(settings, dict):
+            raise InputError(f"{record} is damaged: it holds no settings.")
+        return cls(folder, checkpoint, OmegaConf.create(settings))
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the checkpoint, from 0; -1 if its name does not tell."""
+        return checkpoint_epoch(self.checkpoint)
+
+
+def checkpoint_epoch(checkpoint: Path) -> int:
+    found = re.search(r"ep=(\d+)\.ckpt$", checkpoint.name)
+    return int(found[1]) if found else -1
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the latest epoch, by name and then by time."""
+    found = [path for path in folder.glob("*.ckpt") if path.is_file()]
+    return max(found, key=lambda path: (checkpoint_epoch(path), path.stat().st_mtime), default=None)
+
+
+def load_checkpoint(path: Path) -> dict:
+    """A checkpoint's content on the CPU. Never runs code from the file.
+
+    Raises:
+        InputError: if it is not a checkpoint, or is damaged.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can make the unpickler raise nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise InputError(f"{path} holds no state_dict: it is no checkpoint of solo-learn.")
+    return content
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Weights under main's names: `encoder.` of older releases becomes `backbone.`."""
+    state = load_checkpoint(path)["state_dict"]
+    return {re.sub(r"^(momentum_)?encoder\.", r"\1backbone.", k): v for k, v in state.items()}
+
+
+def fill_module(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Loads weights into a module, every one of them.
+
+    Raises:
+        InputError: if names or shapes do not fit.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        raise InputError(
+            f"{path} does not fit the model it is loaded into: {' '.join(lines)}"
+        ) from None
+
+
+def new_version(parent: Path) -> str:
+    """A name for a new run's folder, in solo-learn's form."""
+    while True:
+        letters = random.SystemRandom().choices(string.ascii_lowercase + string.digits, k=8)
+        version = "offline-" + "".join(letters)
+        if not (parent / version).exists():
+            return version
+
+
+def find_resumable(cfg: DictConfig, kind: str) -> Run | None:
+    """The newest run whose settings are those of `cfg`, for `auto_resume`.
+
+    solo-learn compares eight settings and so would continue, say, a run with another seed or prior;
+    here all must agree but those of `NOT_COMPARED`.
+
+    Args:
+        cfg: settings after the host added its defaults.
+        kind: folder below `checkpoint.dir`: the method's name, or "linear".
+    """
+    parent = Path(cfg.checkpoint.dir) / kind
+    wanted = _comparable(OmegaConf.to_container(cfg))
+    candidates = []
+    for record in parent.glob("*/args.json"):
+        try:
+            run = Run.open(record.parent)
+        except InputError:
+            continue
+        if _comparable(OmegaConf.to_container(run.cfg)) == wanted:
+            candidates.append(run)
+    return max(candidates, key=lambda run: run.checkpoint.stat().st_mtime, default=None)
+
+
+def _comparable(settings: dict) -> dict:
+    kept = {key: value for key, value in settings.items() if key not in NOT_COMPARED}
+    return json.loads(json.dumps(kept, sort_keys=True, default=str))

@@ -1,0 +1,107 @@
+"""Fixtures: tiny image folders and recipes, real solo-learn, real files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings as hypothesis_settings
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "scripts"
+GOLDEN = Path(__file__).parent / "golden"
+
+hypothesis_settings.register_profile("tests", deadline=None, max_examples=25)
+hypothesis_settings.load_profile("tests")
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device, none is found"))
+
+
+def golden_case(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    """(settings, arrays as float64 tensors) of a golden file."""
+    arrays = np.load(path)
+    tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    return json.loads(path.with_suffix(".json").read_text()), tensors
+
+
+def make_images(folder: Path, classes: int, per_class: int, size: int = 32, suffix: str = ".png"):
+    """A folder of noisy images, each class with a colour and a stripe of its own."""
+    rng = np.random.default_rng(0)
+    for label in range(classes):
+        target = folder / f"class_{label}"
+        target.mkdir(parents=True)
+        for number in range(per_class):
+            pixels = rng.integers(0, 80, (size, size, 3))
+            pixels[:, :, label % 3] += 120
+            pixels[(label * 5) % size :: 8] += 50
+            Image.fromarray(pixels.clip(0, 255).astype("uint8")).save(target / f"{number}{suffix}")
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory) -> Path:
+    """`train/` (6 classes of 8 images) and `val/` (6 classes of 4 images), PNG files of 32 px."""
+    folder = tmp_path_factory.mktemp("images")
+    make_images(folder / "train", classes=6, per_class=8)
+    make_images(folder / "val", classes=6, per_class=4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def jpegs(tmp_path_factory) -> Path:
+    """The same as JPEG files of 40 px."""
+    folder = tmp_path_factory.mktemp("jpegs")
+    make_images(folder / "train", classes=6, per_class=8, size=40, suffix=".jpg")
+    make_images(folder / "val", classes=6, per_class=4, size=40, suffix=".jpg")
+    return folder
+
+
+def tiny(images: Path, out: Path, *extra: str) -> list[str]:
+    """Overrides that make any pretraining recipe small enough for a test."""
+    return [
+        "data.dataset=custom",
+        f"data.train_path={images}/train",
+        f"data.val_path={images}/val",
+        "data.format=image_folder",
+        "data.num_workers=0",
+        "optimizer.batch_size=16",
+        "max_epochs=1",
+        "augmentations.0.crop_size=16",
+        "method_kwargs.proj_hidden_dim=32",
+        "method_kwargs.proj_output_dim=16",
+        "precision=32-true",
+        "++enable_progress_bar=False",
+        f"checkpoint.dir={out}",
+        *extra,
+    ]
+
+
+def solo_bayesncl(*arguments: object, **options) -> subprocess.CompletedProcess:
+    """Runs the command in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "120"}
+    environment.update(options.pop("env", {}))
+    return subprocess.run(
+        [sys.executable, "-m", "solo_bayesncl", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        check=False,
+        **options,
+    )
+
+
+def only_run(out: Path, kind: str) -> Path:
+    """The only run's folder below `out/kind`."""
+    (folder,) = (path for path in (out / kind).iterdir() if path.is_dir())
+    return folder

@@ -1,0 +1,269 @@
+"""Both releases of solo-learn mean the same: main's meaning."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from conftest import RECIPES, tiny
+from hosts_worker import gather_gradient
+from omegaconf import OmegaConf
+from test_methods import batch, build, config
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from solo_bayesncl import config as recipe_config
+from solo_bayesncl import hosts
+from solo_bayesncl.commands.recipes import compose_recipe
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.hosts import host
+from solo_bayesncl.losses import info_nce
+from solo_bayesncl.nn import normalize
+
+OLD_RELEASE = hosts.find()[1].endswith("solo_1_0_2")
+
+
+def recipe(images: Path, out: Path, name: str, *overrides: str):
+    """A checked, host-completed pretraining configuration."""
+    cfg = compose_recipe(str(RECIPES / "pretrain/cifar"), name, [])
+    cfg.merge_with_dotlist(
+        [o.lstrip("+") for o in tiny(images, out, *overrides) if not o.startswith("augmentations")]
+    )
+    cfg.augmentations[0].crop_size = 16
+    recipe_config.check_pretrain(cfg)
+    recipe_config.fit_to_machine(cfg)
+    host().check(cfg)
+    return host().pretrain_cfg(cfg)
+
+
+def test_learning_rates_scale_with_batch_devices_and_nodes(images, tmp_path):
+    cfg = recipe(
+        images, tmp_path, "bayesncl", "accelerator=cpu", "devices=2", "num_nodes=3",
+        "optimizer.lr=0.4", "optimizer.classifier_lr=0.1", "optimizer.gating_head_lr=0.05",
+    )  # fmt: skip
+    scale = 16 * 2 * 3 / 256
+    assert cfg.optimizer.lr == pytest.approx(0.4 * scale)
+    assert cfg.optimizer.classifier_lr == pytest.approx(0.1 * scale)
+    assert cfg.optimizer.gating_head_lr == 0.05
+
+
+def test_crops_and_classes_are_counted(images, tmp_path):
+    cfg = recipe(images, tmp_path, "simclr")
+    assert (cfg.data.num_large_crops, cfg.data.num_small_crops) == (2, 0)
+    assert cfg.data.num_classes == 6
+
+
+class Steps:
+    """Trains a method for some steps with the host's Lightning and keeps what happened."""
+
+    def __init__(self, cfg, steps: int = 6, epochs: int = 2):
+        pl = host().pl
+        torch.manual_seed(0)
+        self.model = host().build(cfg)
+        self.rates: list[list[float]] = []
+        recorder = self
+
+        class Recorder(pl.Callback):
+            def on_train_batch_start(self, trainer, module, *_):
+                groups = trainer.optimizers[0].param_groups
+                recorder.rates.append([group["lr"] for group in groups])
+
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(8 * steps, 3, 32, 32, generator=generator)
+        data = TensorDataset(torch.arange(len(images)), images, torch.arange(len(images)) % 6)
+
+        def collate(samples):
+            indexes, crops, labels = (torch.stack(column) for column in zip(*samples, strict=True))
+            return [indexes, [crops, crops.flip(-1)], labels]
+
+        self.trainer = pl.Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[Recorder()],
+        )
+        self.trainer.fit(self.model, DataLoader(data, batch_size=8, collate_fn=collate))
+
+
+def test_schedule_moves_per_step_from_mains_start_through_warmup_to_cosine():
+    cfg = config("bayesncl")
+    cfg.optimizer.gating_head_lr = 0.7
+    cfg.scheduler.warmup_epochs = 1
+    steps = Steps(cfg, steps=6, epochs=2)
+    rates = {
+        group["name"]: [row[i] for row in steps.rates]
+        for i, group in enumerate(steps.trainer.optimizers[0].param_groups)
+        if "name" in group
+    }
+    assert len(rates["gating_head"]) == 12
+    for name, base in (("gating_head", 0.7), ("classifier", 0.1)):
+        warmup = [3e-5 + i * (base - 3e-5) / 5 for i in range(6)]
+        cosine = [base * 0.5 * (1 + math.cos(math.pi * i / 6)) for i in range(6)]
+        assert rates[name] == pytest.approx([*warmup, *cosine], rel=1e-6)
+
+
+def lars_step(parameter, gradient, buffer, *, lr, eta, weight_decay, momentum, exclude):
+    """One step of LARS as main defines it, for one parameter."""
+    update = gradient
+    if parameter.ndim != 1 or not exclude:
+        ratio = eta * parameter.norm() / (
+            gradient.norm() + weight_decay * parameter.norm() + 1e-8
+        )  # fmt: skip
+        update = min(ratio / lr, 1) * (gradient + weight_decay * parameter)
+    buffer = update if buffer is None else momentum * buffer + update
+    return parameter - lr * buffer, buffer
+
+
+def test_lars_rescales_the_gradients_of_the_step_it_takes():
+    cfg = config("ncl")
+    cfg.scheduler.name = "none"
+    cfg.optimizer.kwargs.exclude_bias_n_norm = True
+    model = host().build(cfg)
+    result = model.configure_optimizers()
+    optimizer = result if not isinstance(result, tuple) else result[0][0]
+    layer = model.projector[0]
+    weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+    buffers = {"weight": None, "bias": None}
+    for seed in range(3):
+        torch.manual_seed(seed)
+        x = torch.randn(4, 512)
+
+        def closure(x=x):
+            optimizer.zero_grad()
+            loss = layer(x).pow(2).mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        options = {"lr": 0.4, "eta": 0.02, "weight_decay": 1e-4, "momentum": 0.9, "exclude": True}
+        w, b = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+        nn.functional.linear(x, w, b).pow(2).mean().backward()
+        weight, buffers["weight"] = lars_step(weight, w.grad, buffers["weight"], **options)
+        bias, buffers["bias"] = lars_step(bias, b.grad, buffers["bias"], **options)
+        torch.testing.assert_close(layer.weight.detach(), weight, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(layer.bias.detach(), bias, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(not OLD_RELEASE, reason="the fault is 1.0.2's")
+def test_lars_of_the_release_itself_does_not():
+    """Without the cure: the closure overwrites the rescaled gradients and weight decay is off."""
+    from solo.utils.lars import LARSWrapper
+
+    layer = nn.Linear(3, 3)
+    weight = layer.weight.detach().clone()
+    optimizer = LARSWrapper(torch.optim.SGD(layer.parameters(), lr=0.1, weight_decay=0.5), eta=0.01)
+
+    def closure():
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            layer(torch.ones(2, 3)).sum().backward()
+
+    optimizer.step(closure)
+    plain_sgd = weight - 0.1 * layer.weight.grad
+    torch.testing.assert_close(layer.weight.detach(), plain_sgd)
+
+
+def test_simclr_takes_all_crops_into_one_loss():
+    model = build("simclr", small_crops=1)
+    data = batch(small=1)
+    data[0] = torch.arange(8)
+    model.training_step(data, 1)
+    again = build("simclr", small_crops=1)
+    z = torch.cat([again.projector(again.backbone(x)) for x in data[1]])
+    expected = info_nce(normalize(z), torch.arange(8).repeat(3), 0.2)
+    assert model.logged["train_nce_loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_gather_returns_the_whole_gradient(tmp_path):
+    """Compared with one process that holds all rows; 1.0.2 keeps a share of it."""
+    rows = torch.randn(6, 4, dtype=torch.float64)
+    torch.save(rows, tmp_path / "rows.pt")
+    mp.spawn(gather_gradient, (2, str(tmp_path)), nprocs=2)
+    gradients = torch.cat([torch.load(tmp_path / f"gradient{rank}.pt") for rank in range(2)])
+    together = rows.clone().requires_grad_()
+    ((together @ together.T) ** 3).sum().backward()
+    torch.testing.assert_close(gradients, together.grad)
+
+
+def test_resuming_survives_list_valued_optimizer_options(tmp_path):
+    cfg = config("ncl")
+    cfg.optimizer.name = "adamw"
+    cfg.optimizer.kwargs = {"betas": [0.9, 0.95]}
+    steps = Steps(cfg, steps=2, epochs=1)
+    steps.trainer.save_checkpoint(tmp_path / "one.ckpt")
+    content = torch.load(tmp_path / "one.ckpt", weights_only=True)
+    assert list(content["optimizer_states"][0]["param_groups"][0]["betas"]) == [0.9, 0.95]
+
+
+def test_online_knn_runs_in_the_training_step():
+    cfg = config("ncl")
+    cfg.knn_eval = {"enabled": True, "k": 3}
+    model = host().build(cfg)
+    model.log = model.log_dict = lambda *_, **__: None
+    model.training_step(batch(), 1)
+    feats = torch.cat([f.flatten(1) for f in model.knn.train_features])
+    assert feats.shape == (16, 512)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny", "swin_tiny"])
+def test_backbone_alone_has_the_weights_of_the_method(name):
+    cfg = config("ncl")
+    cfg.backbone = {"name": name, "kwargs": {"patch_size": 16} if name == "vit_tiny" else {}}
+    model = host().build(cfg)
+    kwargs = OmegaConf.to_container(cfg.backbone.kwargs)
+    alone = host().backbone(name, "ncl", kwargs, cifar_stem=False)
+    alone.load_state_dict(model.backbone.state_dict())
+    assert isinstance(alone, nn.Module)
+
+
+def test_cifar_stem_is_the_3x3_one():
+    cfg = config("ncl")
+    cfg.data.dataset = "cifar10"
+    model = host().build(cfg)
+    alone = host().backbone("resnet18", "ncl", {}, cifar_stem=True)
+    alone.load_state_dict(model.backbone.state_dict())
+    assert alone.conv1.kernel_size == (3, 3)
+
+
+def test_normalisation_is_that_of_main(images, tmp_path):
+    """timm's ImageNet statistics (.229, not .228) and CIFAR-100's own."""
+    for dataset, mean, std in (
+        ("custom", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("cifar100", (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    ):
+        cfg = recipe(images, tmp_path, "simclr")
+        cfg.data.dataset = dataset
+        text = str(host().pretrain_transform(cfg))
+        assert f"Normalize(mean={mean}, std={std})" in text
+
+
+@pytest.mark.skipif(not OLD_RELEASE, reason="main has all of these")
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "data.fraction=0.5",
+        "optimizer.exclude_bias_n_norm_wd=True",
+        "scheduler.interval=epoch",
+        "mixup=0.2",
+        "finetune=True",
+    ],
+)
+def test_what_the_old_release_lacks_is_refused_with_the_release_that_has_it(asked):
+    cfg = OmegaConf.from_dotlist([asked])
+    key, value = asked.split("=")
+    with pytest.raises(InputError, match=f"{key}={value}.*solo-learn main"):
+        host().check(cfg)
+
+
+@pytest.mark.skipif(not OLD_RELEASE, reason="main has these")
+def test_augmentations_that_the_old_release_lacks_are_refused(images, tmp_path):
+    cfg = compose_recipe(str(RECIPES / "pretrain/cifar"), "simclr", [])
+    cfg.augmentations[0].rrc.enabled = False
+    cfg.augmentations[0].equalization.prob = 0.1
+    with pytest.raises(InputError, match=r"rrc.enabled.*equalization.prob=0.1.*solo-learn main"):
+        host().check(cfg)

@@ -1,0 +1,519 @@
+"""Interpretability metrics: golden numbers, a NumPy reference, batches, processes, bad input."""
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import metrics_reference as reference
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from solo_bayesncl import metrics
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.metrics import InterpretabilityMetrics, retrieval, statistics
+
+GOLDEN = Path(__file__).parent / "golden" / "metrics"
+GOLDEN_NAMES = {
+    "active_dims": "active_dims",
+    "activation_sparsity": "sparsity",
+    "non_negative_ratio": "non_negative_ratio",
+    "effective_rank": "effective_rank",
+    "semantic_consistency": "semantic_consistency",
+    "semantic_entropy_sum": "entropy_sum_activation",
+    "semantic_entropy_mean": "entropy_mean_activation",
+    "semantic_entropy_frequency": "entropy_frequency",
+    "orthogonality_mean": "orthogonality_mean",
+    "orthogonality_median": "orthogonality_median",
+}
+golden_case = pytest.mark.parametrize("case", ["deadrows", "nonneg", "signed", "sparse"])
+quickly = settings(max_examples=15, deadline=None)
+
+
+def golden(case):
+    with np.load(GOLDEN / f"{case}.npz") as data:
+        features, labels = (
+            torch.from_numpy(data["in.features"]),
+            torch.from_numpy(data["in.labels"]),
+        )
+        expected = {ours: float(data[f"out.{theirs}"]) for ours, theirs in GOLDEN_NAMES.items()}
+        return features, labels, expected, data["out.retrieval"]
+
+
+def by_functions(features, labels):
+    """What the functions say, under the keys of `InterpretabilityMetrics.compute`."""
+    values = {
+        f"semantic_entropy_{weighting}": metrics.semantic_entropy(features, labels, weighting)
+        for weighting in ("sum", "mean", "frequency")
+    }
+    for name, value in vars(metrics.orthogonality(features)).items():
+        values[f"orthogonality_{name}"] = value
+    for name in (
+        "semantic_consistency",
+        "weighted_consistency",
+        "support_thresholded_consistency",
+    ):
+        values[name] = getattr(metrics, name)(features, labels)
+    for name in (
+        "active_dims",
+        "code_length",
+        "activation_sparsity",
+        "non_negative_ratio",
+        "effective_rank",
+    ):
+        values[name] = getattr(metrics, name)(features)
+    return {name: float(value) for name, value in values.items()}
+
+
+def by_class(batches, num_classes):
+    metric = InterpretabilityMetrics(num_classes)
+    for features, labels in batches:
+        metric.update(features, labels)
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+def same(expected, rel=1e-6):
+    return pytest.approx(expected, rel=rel, abs=1e-12, nan_ok=True)
+
+
+def random_codes(seed, samples=60, dims=12, classes=4):
+    """Sparse signed codes of unit length; some dimensions are dead, some rows are zero."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(samples, dims)) * (rng.random((samples, dims)) < rng.random(dims))
+    features[:, rng.random(dims) < 0.2] = 0
+    features[rng.random(samples) < 0.1] = 0
+    features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return torch.from_numpy(features), torch.from_numpy(rng.integers(0, classes, samples))
+
+
+# Agreement
+
+
+@golden_case
+def test_functions_equal_the_golden_numbers(case):
+    features, labels, expected, _ = golden(case)
+    values = by_functions(features, labels)
+    assert {name: values[name] for name in expected} == same(expected)
+
+
+@golden_case
+def test_streamed_batches_equal_the_golden_numbers(case):
+    features, labels, expected, _ = golden(case)
+    values = by_class(zip(features.split(37), labels.split(37), strict=True), num_classes=10)
+    assert {name: values[name] for name in expected} == same(expected)
+
+
+@golden_case
+def test_retrieval_equals_the_golden_numbers_up_to_ties(case):
+    features, labels, _, table = golden(case)
+    num_dims = features.size(1)
+    precision = metrics.retrieval_precision(features, labels, dims=[32, num_dims])
+    expected = {int(row[0]): row[1:] for row in table}
+    # From the number of dimensions on, all rows of the golden table say the same.
+    expected = np.stack([expected[32], expected[512]])
+    np.testing.assert_allclose(precision.numpy(), expected, atol=2 / len(labels))
+
+
+@quickly
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 12), st.integers(1, 6))
+def test_functions_equal_the_reference(seed, samples, dims, classes):
+    features, labels = random_codes(seed, samples, dims, classes)
+    expected = reference.everything(features.numpy(), labels.numpy())
+    assert by_functions(features, labels) == same(expected)
+
+
+@quickly
+@given(st.integers(0, 2**32 - 1), st.data())
+def test_batches_of_any_split_equal_the_functions(seed, data):
+    features, labels = random_codes(seed)
+    cuts = data.draw(st.sets(st.integers(1, len(labels) - 1), max_size=8).map(sorted))
+    batches = zip(features.tensor_split(cuts), labels.tensor_split(cuts), strict=True)
+    assert by_class(batches, num_classes=4) == same(by_functions(features, labels))
+
+
+@quickly
+@given(st.integers(0, 2**32 - 1))
+def test_order_of_samples_and_dimensions_does_not_matter(seed):
+    features, labels = random_codes(seed)
+    generator = torch.Generator().manual_seed(seed)
+    samples = torch.randperm(len(labels), generator=generator)
+    dims = torch.randperm(features.size(1), generator=generator)
+    shuffled = by_functions(features[samples][:, dims], labels[samples])
+    assert shuffled == same(by_functions(features, labels))
+
+
+def test_names_of_classes_do_not_matter():
+    features, labels = random_codes(0)
+    assert by_functions(features, labels * 10**12) == by_functions(features, labels)
+
+
+def test_work_in_chunks_equals_work_at_once(monkeypatch):
+    features, labels = random_codes(0)
+    at_once = by_functions(features, labels)
+    precision = metrics.retrieval_precision(features, labels, dims=[12])
+    monkeypatch.setattr(statistics, "_CHUNK_ENTRIES", 7 * 12)
+    monkeypatch.setattr(statistics, "_GRAM_ROWS", 7)
+    monkeypatch.setattr(retrieval, "_CHUNK_SIMILARITIES", 7 * 60)
+    assert by_functions(features, labels) == same(at_once)
+    torch.testing.assert_close(metrics.retrieval_precision(features, labels, dims=[12]), precision)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_retrieval_equals_the_reference(seed):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.rand(40, 10, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (40,), generator=generator)
+    precision = metrics.retrieval_precision(features, labels, dims=[2, 5, 10], ks=(1, 4, 39))
+    expected = reference.retrieval_precision(
+        features.numpy(), labels.numpy(), [2, 5, 10], [1, 4, 39]
+    )
+    np.testing.assert_allclose(precision.numpy(), expected, rtol=1e-12)
+
+
+def test_retrieval_among_equally_near_samples_is_the_expected_precision():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 40)
+    features = np.eye(5)[rng.integers(0, 5, 40)]
+    features[:6] = 0
+    precision = metrics.retrieval_precision(
+        torch.from_numpy(features), torch.from_numpy(labels), dims=[2, 5], ks=(1, 5, 10, 39)
+    )
+    expected = reference.retrieval_precision(features, labels, [2, 5], [1, 5, 10, 39])
+    np.testing.assert_allclose(precision.numpy(), expected, rtol=1e-12)
+
+
+def test_retrieval_does_not_depend_on_the_order_of_samples():
+    codes, labels = torch.eye(4)[torch.arange(60) % 4], torch.arange(60) % 7
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    precision = metrics.retrieval_precision(codes, labels, dims=[1, 4])
+    shuffled = metrics.retrieval_precision(codes[order], labels[order], dims=[1, 4])
+    torch.testing.assert_close(shuffled, precision)
+
+
+# Precision and gradients
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_dtype_gives_what_its_values_give_in_float64(dtype):
+    features, labels = random_codes(0)
+    features = features.to(dtype)
+    assert by_functions(features, labels) == same(by_functions(features.double(), labels))
+
+
+def test_float16_is_close_to_float32():
+    features, labels, _, _ = golden("nonneg")
+    half, single = (by_functions(features.to(t), labels) for t in (torch.float16, torch.float32))
+    assert half == pytest.approx(single, rel=2e-3)
+
+
+def test_autocast_changes_nothing():
+    features, labels = (x.float() if x.is_floating_point() else x for x in random_codes(0))
+    expected = by_functions(features, labels)
+    precision = metrics.retrieval_precision(features, labels, dims=[12])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert by_functions(features, labels) == expected
+        assert by_class([(features, labels)], num_classes=4) == same(expected)
+        assert metrics.retrieval_precision(features, labels, dims=[12]).equal(precision)
+
+
+def test_metrics_keep_no_gradient_history():
+    features, labels = random_codes(0)
+    metric = InterpretabilityMetrics(4)
+    metric.update(features.requires_grad_(), labels)
+    assert not any(value.requires_grad for value in metric.compute().values())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_of_any_integer_type_are_the_same_labels(dtype):
+    features, labels = random_codes(0)
+    assert by_functions(features, labels.to(dtype)) == by_functions(features, labels)
+
+
+# Support of a dimension
+
+
+def test_dimensions_without_support_count_only_in_the_official_consistency():
+    rare, common = torch.zeros(100), torch.ones(100)
+    rare[0] = 1.0
+    features, labels = torch.stack([rare, common], dim=1), torch.arange(100) % 2
+    assert metrics.semantic_consistency(features, labels) == pytest.approx((1 + 0.5) / 2)
+    assert metrics.weighted_consistency(features, labels) == pytest.approx((1 + 50) / 101)
+    thresholded = metrics.support_thresholded_consistency
+    assert thresholded(features, labels, min_share=0.02) == pytest.approx(0.5)
+    assert thresholded(features, labels, min_share=0.01) == pytest.approx(0.75)
+
+
+def test_support_threshold_of_zero_is_the_official_consistency():
+    features, labels = random_codes(0)
+    thresholded = metrics.support_thresholded_consistency(features, labels, min_share=0.0)
+    assert thresholded == metrics.semantic_consistency(features, labels)
+
+
+def test_null_of_perfect_codes_is_the_consistency_of_chance():
+    labels = torch.arange(4).repeat_interleave(500)
+    codes = torch.eye(4)[labels]
+    assert metrics.semantic_consistency(codes, labels) == 1
+    assert metrics.shuffled_label_null(codes, labels) == pytest.approx(0.25, abs=0.06)
+
+
+def test_null_repeats_with_its_generator():
+    features, labels = random_codes(0)
+    first, second = (
+        metrics.shuffled_label_null(features, labels, torch.Generator().manual_seed(3))
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_null_leaves_the_labels_as_they_were():
+    features, labels = random_codes(0)
+    before = labels.clone()
+    metrics.shuffled_label_null(features, labels)
+    assert labels.equal(before)
+
+
+# Degenerate codes
+
+
+def test_codes_without_any_activation_have_no_consistency_rank_or_angles():
+    values = by_functions(torch.zeros(5, 3), torch.arange(5))
+    defined = {
+        "active_dims": 0.0,
+        "code_length": 0.0,
+        "activation_sparsity": 1.0,
+        "non_negative_ratio": 1.0,
+    }
+    assert values == same({name: defined.get(name, float("nan")) for name in values})
+    assert by_class([(torch.zeros(5, 3), torch.arange(5))], num_classes=5) == same(values)
+
+
+def test_one_class_is_fully_consistent_without_entropy():
+    features, _ = random_codes(0)
+    values = by_functions(features, torch.zeros(len(features), dtype=torch.int64))
+    assert values["semantic_consistency"] == values["weighted_consistency"] == 1
+    assert values["semantic_entropy_sum"] == values["semantic_entropy_frequency"] == 0
+
+
+def test_an_all_zero_row_counts_as_a_sample_that_activates_nothing():
+    features, labels = torch.eye(3), torch.arange(3)
+    with_zero_row = torch.cat([features, torch.zeros(1, 3)])
+    labels_of_four = torch.tensor([0, 1, 2, 0])
+    assert metrics.code_length(with_zero_row) == pytest.approx(3 / 4)
+    assert metrics.semantic_consistency(with_zero_row, labels_of_four) == (
+        metrics.semantic_consistency(features, labels)
+    )
+    precision = metrics.retrieval_precision(with_zero_row, labels_of_four, dims=[3], ks=(3,))
+    assert precision == pytest.approx(2 / 12)
+
+
+def test_one_live_dimension_has_rank_one_and_no_angles():
+    features = torch.tensor([[1.0, 0.0], [0.5, 0.0]])
+    assert metrics.effective_rank(features) == pytest.approx(0, abs=2e-6)
+    assert metrics.orthogonality(features).mean.isnan()
+
+
+def test_rank_of_fewer_samples_than_dimensions_has_no_rounding_noise():
+    features = torch.randn(20, 300, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert metrics.effective_rank(features) == pytest.approx(
+        reference.effective_rank(features.numpy()), rel=1e-9
+    )
+
+
+def test_entries_of_exactly_the_threshold_are_not_active():
+    features = torch.tensor([[1e-5, 1.1e-5, -1.1e-5]], dtype=torch.float64)
+    assert metrics.active_dims(features) == 2
+
+
+# Streaming
+
+
+def test_state_does_not_grow_with_the_samples():
+    def sizes(metric):
+        return {name: getattr(metric, name).numel() for name in metric._defaults}
+
+    metric = InterpretabilityMetrics(4)
+    metric.update(*random_codes(0))
+    after_one_batch = sizes(metric)
+    for seed in range(1, 10):
+        metric.update(*random_codes(seed))
+    assert sizes(metric) == after_one_batch
+    assert sum(after_one_batch.values()) == 12 * 12 + 2 * 4 * 12 + 4 + 1
+
+
+def test_forward_gives_the_batch_and_compute_gives_all():
+    metric = InterpretabilityMetrics(4)
+    first, second = random_codes(0), random_codes(1)
+    metric(*first)
+    of_batch = {name: float(value) for name, value in metric(*second).items()}
+    assert of_batch == same(by_functions(*second))
+    everything = {name: float(value) for name, value in metric.compute().items()}
+    assert everything == same(by_class([first, second], num_classes=4))
+
+
+def test_reset_forgets_samples_and_number_of_dimensions():
+    metric = InterpretabilityMetrics(4)
+    metric.update(*random_codes(0, dims=9))
+    metric.reset()
+    metric.update(*random_codes(1))
+    values = {name: float(value) for name, value in metric.compute().items()}
+    assert values == same(by_functions(*random_codes(1)))
+
+
+def test_classes_that_never_occur_change_nothing():
+    batch = random_codes(0)
+    assert by_class([batch], num_classes=50) == same(by_class([batch], num_classes=4))
+
+
+def compute_in_a_process(rank, world_size, folder):
+    store = f"file://{folder / 'store'}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world_size)
+    torch.set_num_threads(1)
+    features, labels = random_codes(0)
+    shared, alone = InterpretabilityMetrics(4), InterpretabilityMetrics(4)
+    rows = slice(0, 45) if rank == 0 else slice(45, None)
+    shared.update(features[rows], labels[rows])
+    if rank == 0:
+        alone.update(features, labels)
+    torch.save([shared.compute(), alone.compute()], folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_equal_one_even_if_one_of_them_saw_nothing(tmp_path):
+    mp.spawn(compute_in_a_process, args=(2, tmp_path), nprocs=2)
+    expected = by_functions(*random_codes(0))
+    for rank in range(2):
+        for values in torch.load(tmp_path / f"{rank}.pt"):
+            assert {name: float(value) for name, value in values.items()} == same(expected)
+
+
+# Bad input
+
+
+FEATURES, LABELS = torch.eye(4), torch.arange(4)
+bad_features = pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (torch.zeros(0, 4), r"at least one of each, not \(0, 4\)"),
+        (torch.zeros(4, 0), r"at least one of each, not \(4, 0\)"),
+        (torch.zeros(4), r"not \(4,\)"),
+        (torch.zeros(4, 2, 2), r"not \(4, 2, 2\)"),
+        (torch.zeros(4, 4, dtype=torch.int64), "not torch.int64"),
+        (np.zeros((4, 4)), "not ndarray"),
+        (torch.full((4, 4), float("nan")), "NaN or inf"),
+        (torch.eye(4) / torch.tensor([1.0, 1.0, 1.0, 0.0]), "NaN or inf"),
+    ],
+)
+bad_labels = pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.arange(5), r"give shape \(4,\).*not \(5,\)"),
+        (torch.zeros(4, 1, dtype=torch.int64), r"not \(4, 1\)"),
+        (torch.zeros(4), "not torch.float32"),
+        (torch.zeros(4, dtype=torch.bool), "not torch.bool"),
+        ([0, 1, 2, 3], "not list"),
+        (torch.tensor([0, -1, 2, 3]), "from -1 to 3"),
+    ],
+)
+
+
+@bad_features
+def test_bad_features_are_refused(features, message):
+    for function in (
+        metrics.active_dims,
+        metrics.code_length,
+        metrics.activation_sparsity,
+        metrics.non_negative_ratio,
+        metrics.effective_rank,
+        metrics.orthogonality,
+    ):
+        with pytest.raises(InputError, match=f"features: .*{message}"):
+            function(features)
+    with pytest.raises(InputError, match=f"codes: .*{message}"):
+        InterpretabilityMetrics(4).update(features, LABELS)
+
+
+@bad_labels
+def test_bad_labels_are_refused(labels, message):
+    for function in (
+        metrics.semantic_consistency,
+        metrics.weighted_consistency,
+        metrics.support_thresholded_consistency,
+        metrics.shuffled_label_null,
+        lambda *given: metrics.semantic_entropy(*given, "sum"),
+        lambda *given: metrics.retrieval_precision(*given, dims=[4]),
+        InterpretabilityMetrics(4).update,
+    ):
+        with pytest.raises(InputError, match=f"labels: .*{message}"):
+            function(FEATURES, labels)
+
+
+def test_large_finite_values_are_not_taken_for_inf():
+    assert metrics.active_dims(torch.full((4, 4), 6e4, dtype=torch.float16)) == 4
+
+
+def test_labels_from_num_classes_on_are_refused():
+    with pytest.raises(InputError, match="from 0 to 3, accepted is 0 to num_classes - 1"):
+        InterpretabilityMetrics(3).update(FEATURES, LABELS)
+
+
+def test_a_refused_batch_leaves_the_state_alone():
+    metric = InterpretabilityMetrics(4)
+    metric.update(FEATURES, LABELS)
+    with pytest.raises(InputError, match="got 2 dimensions after batches of 4"):
+        metric.update(torch.eye(2), torch.arange(2))
+    assert metric.compute()["active_dims"] == 4
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_compute_before_the_first_batch_is_refused():
+    with pytest.raises(InputError, match="no samples yet"):
+        InterpretabilityMetrics(4).compute()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: InterpretabilityMetrics(0), "num_classes=0"),
+        (lambda: metrics.semantic_entropy(FEATURES, LABELS, "max"), "sum, mean, frequency"),
+        (
+            lambda: metrics.support_thresholded_consistency(FEATURES, LABELS, min_share=20),
+            "min_share=20: .* from 0 to 1",
+        ),
+        (
+            lambda: metrics.retrieval_precision(FEATURES, LABELS, dims=[2, 5]),
+            r"dims=\[2, 5\]: .*from 1 to 4, the number of dimensions",
+        ),
+        (
+            lambda: metrics.retrieval_precision(FEATURES, LABELS, dims=[0], ks=(1,)),
+            r"dims=\[0\]",
+        ),
+        (
+            lambda: metrics.retrieval_precision(FEATURES, LABELS, dims=[4], ks=(1, 4)),
+            r"ks=\[1, 4\]: .*from 1 to 3, the number of other samples",
+        ),
+        (lambda: metrics.retrieval_precision(FEATURES, LABELS, dims=[], ks=(1,)), r"dims=\[\]"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+# Documentation
+
+
+@pytest.mark.parametrize("module", [name for _, name, _ in pkgutil.iter_modules(metrics.__path__)])
+def test_examples_in_docstrings_run(module):
+    module = importlib.import_module(f"solo_bayesncl.metrics.{module}")
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_every_public_name_has_an_example_or_is_a_result(name):
+    assert ">>>" in getattr(metrics, name).__doc__ or name == "Orthogonality"
