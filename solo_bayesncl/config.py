@@ -145,8 +145,8 @@ def fit_to_machine(cfg: DictConfig) -> None:
     """Resolves accelerator, devices, precision and batch-norm synchronisation in place.
 
     solo-learn's YAML is written for GPUs. `accelerator: auto` becomes `gpu` or `cpu`; `devices`, in
-    any of Lightning's forms, becomes a list with one entry per process (solo-learn scales the learning
-    rate by its length). On the CPU each entry is one process.
+    any of Lightning's forms, becomes a list with one entry per process: solo-learn scales the
+    learning rate by its length. On the CPU each entry is one process.
     """
     cuda = torch.cuda.is_available()
     asked = cfg.get("accelerator") or "auto"

@@ -517,3 +517,15 @@ def test_examples_in_docstrings_run(module):
 @pytest.mark.parametrize("name", metrics.__all__)
 def test_every_public_name_has_an_example_or_is_a_result(name):
     assert ">>>" in getattr(metrics, name).__doc__ or name == "Orthogonality"
+
+
+def test_summary_of_one_batch_is_what_the_class_computes():
+    features = torch.randn(20, 33, dtype=torch.float64).relu()
+    labels = torch.randint(0, 4, (20,))
+    streamed = metrics.InterpretabilityMetrics(num_classes=4)
+    streamed.update(features, labels)
+    expected = streamed.compute()
+    summary = metrics.summary(features, labels)
+    assert set(summary) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(summary[name], value, rtol=1e-6, atol=1e-9)

@@ -1,17 +1,18 @@
 """The installed solo-learn behind one interface.
 
 Two releases install the package `solo`: 1.0.2 (PyPI, 2021) and main (GitHub, 1.0.3 and later).
-Their differences live in one module each; nothing else asks which is installed. The contract is main's:
-a method is `Method(cfg: DictConfig)` with main's attributes and hooks, and a recipe means on both
-what it means on main. Both modules offer:
+Their differences live in one module each; nothing else asks which is installed. The contract is
+main's: a method is `Method(cfg: DictConfig)` with main's attributes and hooks, and a recipe means
+on both what it means on main. Both modules offer:
 
 - `NAME`, `pl` (the Lightning namespace), `BaseMethod`, `SimCLR`, `Checkpointer`, `KNN`;
-- `method(name)`, `method_names()`, `backbone_names()`;
+- `METHODS` (the registry), `method_names()`, `backbone_names()`, `FORMATS`;
 - `check(cfg)`: refuses what the release lacks;
 - `pretrain_cfg(cfg)`, `linear_cfg(cfg)`: defaults and learning-rate scaling;
-- `pretrain_transform(cfg)`, `pretrain_dataset(cfg, transform)`, `labelled_datasets(cfg, ...)`;
-- `dali_pretrain(cfg)`, `dali_linear(cfg, ...)`: data modules;
-- `linear_model(backbone, cfg)`, `trainer_options(cfg)`.
+- `build(cfg)`, `backbone(name, method, kwargs, cifar_stem)`, `linear_model(backbone, cfg, ...)`;
+- `pretrain_transform(cfg)`, `pretrain_loader(cfg)`, `labelled_loaders(cfg, train, val transform)`;
+- `dali_pretrain(cfg)`, `dali_linear(cfg)`: data modules;
+- `precision(value)`, `strategy(name)`: what the release's Lightning calls them.
 """
 
 import importlib

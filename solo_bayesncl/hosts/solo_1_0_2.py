@@ -2,7 +2,8 @@
 
 Its methods take keyword arguments, call the backbone `encoder`, schedule per epoch, and on today's
 torch its LARS does nothing, its loss stays within one process and its `gather` has a wrong
-gradient. All of this is put right here, from outside; when solo-learn publishes main on PyPI, this file goes.
+gradient. All of this is put right here, from outside; when solo-learn publishes main on PyPI, this
+file goes.
 """
 
 import argparse
@@ -48,7 +49,6 @@ from solo_bayesncl.transforms import statistics
 METHODS = solo.methods.METHODS
 NAME = "solo-learn 1.0.2"
 FORMATS = ("image_folder", "dali")
-MIN_DALI_WORKERS = 1
 PRECISION = {"16-mixed": 16, "bf16-mixed": "bf16", "32-true": 32, "64-true": 64}
 
 solo.methods.linear.accuracy_at_k = cap_top_k(accuracy_at_k)
@@ -296,13 +296,6 @@ def _adapt(method_class: type) -> type:
     return type(method_class.__name__, (ByConfig, method_class, BaseMethod), {})
 
 
-def method(name: str) -> type:
-    if name == "simclr":
-        return SimCLR
-    found = METHODS[name]
-    return found if issubclass(found, ByConfig) else _adapt(found)
-
-
 def backbone_names() -> tuple[str, ...]:
     return tuple(solo.methods.base.BaseMethod._SUPPORTED_ENCODERS)
 
@@ -409,7 +402,8 @@ def linear_cfg(cfg: DictConfig) -> DictConfig:
 
 
 def build(cfg: DictConfig) -> BaseMethod:
-    return method(cfg.method)(cfg)
+    method = SimCLR if cfg.method == "simclr" else METHODS[cfg.method]
+    return (method if issubclass(method, ByConfig) else _adapt(method))(cfg)
 
 
 def backbone(name: str, method: str, kwargs: dict, cifar_stem: bool) -> nn.Module:

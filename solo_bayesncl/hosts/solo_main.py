@@ -31,7 +31,6 @@ __all__ = ["KNN", "METHODS", "BaseMethod", "Checkpointer", "SimCLR", "pl"]
 
 NAME = "solo-learn main"
 FORMATS = ("image_folder", "dali", "h5")
-MIN_DALI_WORKERS = 1
 
 solo.methods.linear.accuracy_at_k = cap_top_k(solo.methods.linear.accuracy_at_k)
 
@@ -42,10 +41,6 @@ class Checkpointer(WholeCheckpoints, SoloCheckpointer):
 
 def method_names() -> tuple[str, ...]:
     return tuple(name for name in METHODS if name not in ("base", "linear"))
-
-
-def method(name: str) -> type[BaseMethod]:
-    return METHODS[name]
 
 
 def backbone_names() -> tuple[str, ...]:

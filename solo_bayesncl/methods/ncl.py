@@ -8,7 +8,7 @@ from torch import Tensor
 
 from solo_bayesncl import metrics, settings
 from solo_bayesncl.hosts import host
-from solo_bayesncl.objective import Objective, encode, ncl_objective
+from solo_bayesncl.objective import Objective, encode, ncl_objective, project
 
 BaseMethod, SimCLR = host().BaseMethod, host().SimCLR
 
@@ -83,8 +83,13 @@ class NCL(SimCLR):
 
         self.log("train_nce_loss", objective.nce, on_epoch=True, sync_dist=True, prog_bar=True)
         self.log_dict(self.statistics(objective), on_epoch=True, sync_dist=True)
-        if batch_idx == 0:
-            self.log_interpretability(objective.codes.detach(), targets.repeat(self.num_crops))
+        if batch_idx == 0 and not self.cfg.data.get("no_labels", False):
+            spaces = {"backbone": torch.cat(out["feats"]), "codes": objective.codes}
+            if objective.mask is not None:
+                spaces["projections"] = project(
+                    heads["z"], non_neg=self.non_neg, topk_k=self.topk_k
+                )
+            self.log_interpretability(spaces, targets.repeat(self.num_crops))
         return objective.total + out["loss"]
 
     def statistics(self, objective: Objective) -> dict[str, Tensor]:
@@ -92,19 +97,22 @@ class NCL(SimCLR):
         empty = (objective.codes.detach() == 0).all(dim=1)
         return {"train_empty_code_share": empty.float().mean()}
 
-    def log_interpretability(self, codes: Tensor, targets: Tensor) -> None:
-        """Logs the class-based metrics of one batch of codes; nothing where there are no labels."""
-        if self.cfg.data.get("no_labels", False):
-            return
-        values = {
-            "semantic_consistency": metrics.semantic_consistency(codes, targets),
-            "semantic_entropy": metrics.semantic_entropy(codes, targets, "sum"),
-            "activation_sparsity": metrics.activation_sparsity(codes),
-            "active_dims": metrics.active_dims(codes),
-        }
-        self.log_dict(
-            {f"train_{name}": torch.as_tensor(v).float() for name, v in values.items()},
-            on_step=False,
-            on_epoch=True,
-            sync_dist=True,
-        )
+    @torch.no_grad()
+    def log_interpretability(self, spaces: dict[str, Tensor], targets: Tensor) -> None:
+        """Logs all metrics of one batch as `<metric>_<space>`, on the CPU.
+
+        Args:
+            spaces: name -> (N, any width).
+            targets: (N,) labels.
+        """
+        for space, values in spaces.items():
+            values = values.detach().float().cpu()
+            if not values.isfinite().all():
+                continue
+            summary = metrics.summary(values, targets.cpu())
+            self.log_dict(
+                {f"{name}_{space}": value.float() for name, value in summary.items()},
+                on_step=False,
+                on_epoch=True,
+                sync_dist=True,
+            )

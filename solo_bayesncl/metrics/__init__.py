@@ -21,9 +21,11 @@ from solo_bayesncl.metrics.entropy import semantic_entropy
 from solo_bayesncl.metrics.geometry import Orthogonality, effective_rank, orthogonality
 from solo_bayesncl.metrics.retrieval import retrieval_precision
 from solo_bayesncl.metrics.streaming import InterpretabilityMetrics
+from solo_bayesncl.metrics.summary import summary
 
 __all__ = [
     "InterpretabilityMetrics",
+    "summary",
     "semantic_consistency",
     "weighted_consistency",
     "support_thresholded_consistency",

@@ -24,9 +24,9 @@ class Orthogonality:
 
 
 def effective_rank_of(statistics: Statistics) -> Tensor:
-    squares = torch.linalg.eigvalsh(statistics.gram)
+    squares = statistics.squared_singular_values
     # Below this, an eigenvalue is rounding error, and its square root would not be small.
-    noise = squares[-1] * len(squares) * torch.finfo(squares.dtype).eps
+    noise = squares[-1] * len(statistics.gram) * torch.finfo(squares.dtype).eps
     singular_values = squares.where(squares > noise, squares.new_zeros(())).sqrt()
     shares = singular_values / singular_values.sum()
     return -(shares * (shares + 1e-6).log()).sum()

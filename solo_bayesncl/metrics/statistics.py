@@ -31,6 +31,8 @@ class Statistics(Protocol):
         activation_sums: (C, D) sum of |activation|.
         non_negative_count: scalar, number of entries >= 0.
         gram: (D, D), features^T @ features.
+        squared_singular_values: of the features, ascending; those that can only be 0 may be left
+            out.
     """
 
     class_samples: Tensor
@@ -38,6 +40,9 @@ class Statistics(Protocol):
     activation_sums: Tensor
     non_negative_count: Tensor
     gram: Tensor
+
+    @property
+    def squared_singular_values(self) -> Tensor: ...
 
 
 class BatchStatistics:
@@ -77,6 +82,14 @@ class BatchStatistics:
             rows = rows.double()
             gram.addmm_(rows.T, rows)
         return gram
+
+    @cached_property
+    def squared_singular_values(self) -> Tensor:
+        num_samples, num_dims = self._features.shape
+        if num_samples >= num_dims:
+            return torch.linalg.eigvalsh(self.gram)
+        rows = self._features.double()
+        return torch.linalg.eigvalsh(rows @ rows.T)
 
     def _sum_by_class(self, values: Callable[[Tensor], Tensor]) -> Tensor:
         """(C, D) sums of `values(rows)` over the rows of each class."""

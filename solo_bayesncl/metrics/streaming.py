@@ -9,24 +9,11 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.metrics import activity, consistency, entropy, geometry
 from solo_bayesncl.metrics.inputs import check_features, check_labels
 from solo_bayesncl.metrics.statistics import BatchStatistics, Statistics
+from solo_bayesncl.metrics.summary import summary_of
 
-_FORMULAS = {
-    "semantic_consistency": consistency.semantic_consistency_of,
-    "weighted_consistency": consistency.weighted_consistency_of,
-    "support_thresholded_consistency": consistency.support_thresholded_consistency_of,
-    **{
-        f"semantic_entropy_{weighting}": partial(entropy.semantic_entropy_of, weighting=weighting)
-        for weighting in entropy.WEIGHTINGS
-    },
-    "active_dims": activity.active_dims_of,
-    "code_length": activity.code_length_of,
-    "activation_sparsity": activity.activation_sparsity_of,
-    "non_negative_ratio": activity.non_negative_ratio_of,
-    "effective_rank": geometry.effective_rank_of,
-}
+STATES = tuple(Statistics.__annotations__)
 
 
 def _gather(state: Tensor, group: Any = None) -> list[Tensor]:
@@ -98,7 +85,7 @@ class InterpretabilityMetrics(Metric):
                 "give the same number in every batch, or call reset() first."
             )
         batch = BatchStatistics(codes, labels, self.num_classes)
-        for name in Statistics.__annotations__:
+        for name in STATES:
             setattr(self, name, getattr(self, name) + getattr(batch, name))
 
     def compute(self) -> dict[str, Tensor]:
@@ -118,7 +105,8 @@ class InterpretabilityMetrics(Metric):
             raise InputError(
                 "InterpretabilityMetrics: no samples yet; call update() before compute()."
             )
-        values = {name: formula(self) for name, formula in _FORMULAS.items()}
-        for name, value in vars(geometry.orthogonality_of(self)).items():
-            values[f"orthogonality_{name}"] = value
-        return values
+        return summary_of(self)
+
+    @property
+    def squared_singular_values(self) -> Tensor:
+        return torch.linalg.eigvalsh(self.gram)
