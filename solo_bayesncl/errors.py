@@ -9,8 +9,15 @@ class InputError(ValueError):
     """
 
 
-def require_one_of(value: object, accepted, key: str) -> None:
-    """Raises `InputError` unless `value` is one of `accepted`; `key` is the setting to change."""
+def require_one_of(value: object, accepted, key: str, note: str = "") -> None:
+    """Raises `InputError` unless `value` is one of `accepted`.
+
+    Args:
+        value: what was given.
+        accepted: what may be given.
+        key: the setting to change.
+        note: a sentence to add.
+    """
     if value not in accepted:
         choices = ", ".join(map(str, accepted))
-        raise InputError(f"{key}={value!r} is not known. Choose one of: {choices}.")
+        raise InputError(f"{key}={value!r} is not known. Choose one of: {choices}.{note}")

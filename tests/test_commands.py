@@ -294,7 +294,7 @@ def test_demo_compares_three_methods(tmp_path, capsys):
     stamps = {path: path.stat().st_mtime_ns for path in found}
     assert main(["demo", "--out", str(tmp_path / "demo"), "--epochs", "1"]) == 0
     assert {path: path.stat().st_mtime_ns for path in found} == stamps
-    assert capsys.readouterr().out == table[table.index("1000 validation images") :]
+    assert capsys.readouterr().out == table[table.index("500 validation images") :]
 
 
 def test_doctor_finds_the_installed_release(capsys):

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from solo_bayesncl import config as recipe_config
 from solo_bayesncl import hosts
+from solo_bayesncl.commands.pretrain import pretrain
 from solo_bayesncl.commands.recipes import compose_recipe
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts import host
@@ -258,6 +260,49 @@ def test_what_the_old_release_lacks_is_refused_with_the_release_that_has_it(aske
     key, value = asked.split("=")
     with pytest.raises(InputError, match=f"{key}={value}.*solo-learn main"):
         host().check(cfg)
+
+
+@pytest.mark.skipif(not OLD_RELEASE, reason="main has these")
+@pytest.mark.parametrize(
+    "override",
+    ["method=supcon", "method=mocov3", "backbone.name=convnext_tiny", "data.format=h5"],
+)
+def test_names_that_only_main_has_are_refused_with_that_hint(images, tmp_path, override):
+    cfg = compose_recipe(str(RECIPES / "pretrain/custom"), "simclr", [])
+    cfg.merge_with_dotlist([f"data.train_path={images}/train", override])
+    if override.endswith("h5"):
+        cfg.data.train_path = str(next(images.glob("train/*/*.png")))
+    with pytest.raises(InputError, match="solo-learn main .GitHub. has more"):
+        pretrain(cfg)
+
+
+@pytest.mark.skipif(OLD_RELEASE, reason="1.0.2 has no HDF5 data")
+def test_hdf5_files_train(images, tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.setenv("HOME", str(tmp_path))  # where solo-learn keeps a list of the file
+    path = tmp_path / "images.h5"
+    with h5py.File(path, "w") as file:
+        for image in images.glob("train/*/*.png"):
+            pixels = np.frombuffer(image.read_bytes(), dtype="uint8")
+            file.create_dataset(f"{image.parent.name}/{image.name}", data=pixels)
+    cfg = compose_recipe(str(RECIPES / "pretrain/custom"), "bayesncl", [])
+    cfg.merge_with_dotlist(
+        [
+            "data.dataset=imagenet",
+            "data.format=h5",
+            f"data.train_path={path}",
+            f"data.val_path={path}",
+            "data.num_workers=0",
+            "optimizer.batch_size=16",
+            "method_kwargs.proj_hidden_dim=32",
+            "max_epochs=1",
+            "enable_progress_bar=False",
+            "precision=32-true",
+            f"checkpoint.dir={tmp_path}/out",
+        ]
+    )
+    cfg.augmentations[0].crop_size = 16
+    assert list(pretrain(cfg).glob("*.ckpt"))
 
 
 @pytest.mark.skipif(not OLD_RELEASE, reason="main has these")

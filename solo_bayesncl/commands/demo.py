@@ -9,11 +9,10 @@ from solo_bayesncl.commands import evaluate
 from solo_bayesncl.commands.recipes import compose_recipe
 from solo_bayesncl.console import results as console
 from solo_bayesncl.console import say
-from solo_bayesncl.data import make_glyphs
+from solo_bayesncl.data import make_digits
 from solo_bayesncl.errors import InputError
 
 METHODS = ("simclr", "ncl", "bayesncl")
-TRAIN_SIZE, VAL_SIZE = 1000, 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, option)
         if value is not None and value < (1 if option == "epochs" else 0):
             raise InputError(f"--{option} {value}: the number is too small.")
-    data = make_glyphs(args.out / "glyphs", train_size=TRAIN_SIZE, val_size=VAL_SIZE)
+    data = make_digits(args.out / "digits", size=24)
     table = {method: _train_and_evaluate(method, data, args) for method in METHODS}
     console.print(evaluate.comparison_table(table))
     console.print(

@@ -12,7 +12,7 @@ from solo_bayesncl import config, runs
 from solo_bayesncl.commands import training
 from solo_bayesncl.commands.recipes import run_with_hydra
 from solo_bayesncl.console import say
-from solo_bayesncl.errors import InputError, require_one_of
+from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts import host
 from solo_bayesncl.transforms import evaluation_transform, probe_transform, statistics
 
@@ -47,9 +47,7 @@ def train_linear(cfg: DictConfig) -> Path:
     config.fit_to_machine(cfg)
     weights = _backbone_weights(Path(cfg.pretrained_feature_extractor))
     training.silence_noise()
-    require_one_of(cfg.backbone.name, host().backbone_names(), "backbone.name")
-    require_one_of(cfg.data.get("format", "image_folder"), host().FORMATS, "data.format")
-    host().check(cfg)
+    training.check_against_host(cfg)
     cfg = host().linear_cfg(cfg)
     host().pl.seed_everything(cfg.seed, workers=True)
 

@@ -42,10 +42,8 @@ def pretrain(cfg: DictConfig) -> Path:
     config.fit_to_machine(cfg)
     training.silence_noise()
     solo_bayesncl.register()
-    require_one_of(cfg.method, host().method_names(), "method")
-    require_one_of(cfg.backbone.name, host().backbone_names(), "backbone.name")
-    require_one_of(cfg.data.get("format", "image_folder"), host().FORMATS, "data.format")
-    host().check(cfg)
+    require_one_of(cfg.method, host().method_names(), "method", host().MORE)
+    training.check_against_host(cfg)
     cfg = host().pretrain_cfg(cfg)
     host().pl.seed_everything(cfg.seed, workers=True)
 

@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 
 from solo_bayesncl import runs
 from solo_bayesncl.console import say
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.hosts import host
 
 VERSION_VARIABLE = "SOLO_BAYESNCL_VERSION"
@@ -41,6 +41,14 @@ def silence_noise() -> None:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+
+
+def check_against_host(cfg: DictConfig) -> None:
+    """Refuses what the installed release does not have; raises `InputError`."""
+    more = host().MORE
+    require_one_of(cfg.backbone.name, host().backbone_names(), "backbone.name", more)
+    require_one_of(cfg.data.get("format", "image_folder"), host().FORMATS, "data.format", more)
+    host().check(cfg)
 
 
 @contextmanager
@@ -123,16 +131,15 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
 
     callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch")]
     if cfg.wandb.enabled:
-        loggers = [_wandb_logger(cfg, resume_point)]
-        folder = parent / str(loggers[0].version)
+        other = _wandb_logger(cfg, resume_point)
+        folder = parent / str(other.version)
     else:
-        curves = CurvesLogger(folder)
-        if continues:
-            curves.resume(runs.load_checkpoint(resume_point)["global_step"])
-        tensorboard = pl.loggers.TensorBoardLogger(
+        other = pl.loggers.TensorBoardLogger(
             cfg.checkpoint.dir, name=kind, version=version, default_hp_metric=False
         )
-        loggers = [curves, tensorboard]
+    curves = CurvesLogger(folder)
+    if continues:
+        curves.resume(runs.load_checkpoint(resume_point)["global_step"])
     if cfg.checkpoint.enabled:
         checkpointer = host().Checkpointer(
             cfg,
@@ -143,7 +150,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
         checkpointer.continued = resume_point if continues else None
         callbacks.append(checkpointer)
 
-    trainer = pl.Trainer(**_trainer_options(cfg, loggers, callbacks, train_loader))
+    trainer = pl.Trainer(**_trainer_options(cfg, [curves, other], callbacks, train_loader))
     try:
         with explained_data_errors(cfg):
             if datamodule is not None:

@@ -49,6 +49,7 @@ from solo_bayesncl.transforms import statistics
 METHODS = solo.methods.METHODS
 NAME = "solo-learn 1.0.2"
 FORMATS = ("image_folder", "dali")
+MORE = " Those are all of solo-learn 1.0.2; solo-learn main (GitHub) has more."
 PRECISION = {"16-mixed": 16, "bf16-mixed": "bf16", "32-true": 32, "64-true": 64}
 
 solo.methods.linear.accuracy_at_k = cap_top_k(accuracy_at_k)
@@ -182,6 +183,13 @@ class BaseMethod(MainOptimization, solo.methods.base.BaseMethod):
             default(cfg, key, value)
         return cfg
 
+    @property
+    def learnable_params(self) -> list[dict]:
+        groups = super().learnable_params
+        for group in groups:
+            group["name"] = self.RENAMED.get(group["name"], group["name"])
+        return groups
+
     def configure_optimizers(self):
         return self.optimizers_of(self.learnable_params, self.cfg, self.accumulate_grad_batches)
 
@@ -274,7 +282,7 @@ class SimCLR(ByConfig, solo.methods.simclr.SimCLR, BaseMethod):
         size = batch[-1].size(0)
         indexes = torch.arange(size, device=z.device) + self.global_rank * size
         nce_loss = info_nce(normalize(z), indexes.repeat(self.num_crops), self.temperature)
-        self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True)
+        self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True, prog_bar=True)
         return nce_loss + out["loss"]
 
 

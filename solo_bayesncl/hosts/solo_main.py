@@ -31,6 +31,7 @@ __all__ = ["KNN", "METHODS", "BaseMethod", "Checkpointer", "SimCLR", "pl"]
 
 NAME = "solo-learn main"
 FORMATS = ("image_folder", "dali", "h5")
+MORE = ""
 
 solo.methods.linear.accuracy_at_k = cap_top_k(solo.methods.linear.accuracy_at_k)
 

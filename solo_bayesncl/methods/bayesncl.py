@@ -88,9 +88,8 @@ class BayesNCL(NCL):
         )
 
     def statistics(self, objective: Objective) -> dict[str, Tensor]:
-        """Adds the KL term (nats, not weighted) and the mean value of the gate."""
+        """Adds the mean value of the gate."""
         return {
             **super().statistics(objective),
-            "train_kl_loss": objective.kl.detach(),
             "train_gate_open_rate": objective.mask.detach().mean(),
         }

@@ -83,6 +83,8 @@ class NCL(SimCLR):
 
         self.log("train_nce_loss", objective.nce, on_epoch=True, sync_dist=True, prog_bar=True)
         self.log_dict(self.statistics(objective), on_epoch=True, sync_dist=True)
+        if objective.probs is not None:
+            self.log("train_kl_loss", objective.kl, on_epoch=True, sync_dist=True, prog_bar=True)
         if batch_idx == 0 and not self.cfg.data.get("no_labels", False):
             spaces = {"backbone": torch.cat(out["feats"]), "codes": objective.codes}
             if objective.mask is not None:
