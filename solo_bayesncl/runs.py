@@ -45,13 +45,8 @@ class Run:
         Raises:
             InputError: if there is no such file, or it is not a run of solo-learn.
         """
-        path = Path(path)
-        if not path.exists():
-            raise InputError(f"{path} does not exist. Give a .ckpt file or the folder of a run.")
-        folder = path if path.is_dir() else path.parent
-        checkpoint = newest_checkpoint(folder) if path.is_dir() else path
-        if checkpoint is None:
-            raise InputError(f"{folder} holds no .ckpt file. Give the folder of a finished run.")
+        checkpoint = checkpoint_at(path)
+        folder = checkpoint.parent
         record = folder / "args.json"
         try:
             settings = json.loads(record.read_text(encoding="utf-8"))
@@ -77,10 +72,26 @@ def checkpoint_epoch(checkpoint: Path) -> int:
     return int(found[1]) if found else -1
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the latest epoch, by name and then by time."""
-    found = [path for path in folder.glob("*.ckpt") if path.is_file()]
-    return max(found, key=lambda path: (checkpoint_epoch(path), path.stat().st_mtime), default=None)
+def checkpoint_at(path: str | Path, key: str = "") -> Path:
+    """A checkpoint by its file, or the latest one (by epoch, then by time) by its folder.
+
+    Args:
+        path: what was given.
+        key: the setting it was given for, if any.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = Path(path)
+    given = f"{key}={path}" if key else f"{path}"
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"{given} does not exist. Give a .ckpt file or the folder of a run.")
+    found = [file for file in path.glob("*.ckpt") if file.is_file()]
+    if not found:
+        raise InputError(f"{given} holds no .ckpt file. Give the folder of a finished run.")
+    return max(found, key=lambda file: (checkpoint_epoch(file), file.stat().st_mtime))
 
 
 def load_checkpoint(path: Path) -> dict:

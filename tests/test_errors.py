@@ -49,7 +49,7 @@ def refused(capsys, *arguments: object) -> str:
         ("method_kwargs.non_neg=swish", "method_kwargs.non_neg='swish'"),
         ("++method_kwargs.gate_tipe=STE", "Did you mean method_kwargs.gate_type?"),
         ("optimizer.gating_head_lr=-2", "optimizer.gating_head_lr=-2"),
-        ("resume_from_checkpoint=/no.ckpt", "resume_from_checkpoint=/no.ckpt is not a file"),
+        ("resume_from_checkpoint=/no.ckpt", "resume_from_checkpoint=/no.ckpt does not exist"),
         ("optimiser.lr=1", "++key=value"),
         ("optimizer.lr", "optimizer.lr"),
         ("augmentations=strong.yaml", "strong"),

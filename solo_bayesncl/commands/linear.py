@@ -45,7 +45,10 @@ def train_linear(cfg: DictConfig) -> Path:
     """
     config.check_linear(cfg)
     config.fit_to_machine(cfg)
-    weights = _backbone_weights(Path(cfg.pretrained_feature_extractor))
+    checkpoint = runs.checkpoint_at(
+        cfg.pretrained_feature_extractor, "pretrained_feature_extractor"
+    )
+    weights = _backbone_weights(checkpoint)
     training.silence_noise()
     training.check_against_host(cfg)
     cfg = host().linear_cfg(cfg)
@@ -57,7 +60,7 @@ def train_linear(cfg: DictConfig) -> Path:
         dict(cfg.backbone.get("kwargs") or {}),
         cifar_stem=weights.get("conv1.weight", torch.empty(0)).shape[-1:] == (3,),
     )
-    runs.fill_module(backbone, weights, Path(cfg.pretrained_feature_extractor))
+    runs.fill_module(backbone, weights, checkpoint)
     mixup_func, loss_func = _mixup(cfg)
     model = host().linear_model(backbone, cfg, loss_func=loss_func, mixup_func=mixup_func)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
@@ -77,8 +80,6 @@ def train_linear(cfg: DictConfig) -> Path:
 
 
 def _backbone_weights(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise InputError(f"pretrained_feature_extractor={path} is not a file. Give a checkpoint.")
     weights = runs.load_weights(path)
     prefix = "backbone."
     weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

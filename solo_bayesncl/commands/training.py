@@ -91,9 +91,7 @@ def find_resume_point(cfg: DictConfig, kind: str) -> Path | None:
         InputError: if `resume_from_checkpoint` cannot be read.
     """
     if cfg.resume_from_checkpoint is not None:
-        path = Path(cfg.resume_from_checkpoint)
-        if not path.is_file():
-            raise InputError(f"resume_from_checkpoint={path} is not a file.")
+        path = runs.checkpoint_at(cfg.resume_from_checkpoint, "resume_from_checkpoint")
         runs.load_checkpoint(path)
         return path
     found = runs.find_resumable(cfg, kind) if cfg.auto_resume.enabled else None
