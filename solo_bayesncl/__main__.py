@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import sys
+import warnings
 
 from solo_bayesncl import __version__
 from solo_bayesncl.console import say
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0, or 2 for bad input, 130 for an interrupt.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    # torchmetrics 0.11 says so to everybody who imports it
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     try:
         if arguments and arguments[0] in HYDRA_COMMANDS:
             return _command(arguments[0]).run(arguments[1:])

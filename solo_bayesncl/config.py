@@ -4,10 +4,13 @@ Everything here raises `InputError` with the key to change. The keys of the meth
 in `solo_bayesncl.settings`.
 """
 
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from PIL import UnidentifiedImageError
 
 from solo_bayesncl import settings
 from solo_bayesncl.console import say
@@ -191,3 +194,22 @@ def _device_list(devices: object, accelerator: str) -> list[int]:
     if accelerator == "gpu" and max(devices) >= available:
         raise InputError(f"devices={devices}: {available} CUDA device(s) are found, from 0.")
     return devices
+
+
+@contextmanager
+def explained_data_errors(cfg: DictConfig):
+    """Turns what data sets raise for missing or unreadable files into one message."""
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        # raised in a loader's process, it comes with that process's traceback
+        raise InputError(f"An image is damaged: {str(error).splitlines()[-1]}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"data.train_path={cfg.data.train_path}: {error}") from error
+    except (URLError, RuntimeError) as error:
+        if not isinstance(error, URLError) and "Dataset not found" not in str(error):
+            raise
+        raise InputError(
+            f"data.dataset={cfg.data.dataset} is neither in data.train_path={cfg.data.train_path} "
+            f"nor can it be downloaded ({error}). Put its files there."
+        ) from error

@@ -41,6 +41,21 @@ class CurvesLogger(Logger):
             with self.path.open(newline="") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
 
+    def record_epoch(self, trainer: Any) -> None:
+        """Writes the values of the epoch that ends, so that a checkpoint never precedes them.
+
+        Lightning logs them after its callbacks, to the same row.
+        """
+        values = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.endswith("_epoch")
+        }
+        if values:
+            values["epoch"] = trainer.current_epoch
+            self.log_metrics(values, step=trainer.global_step - 1)
+            self.save()
+
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Settings are in `args.json`."""
 

@@ -11,8 +11,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import solo_bayesncl
-from solo_bayesncl import metrics, runs
-from solo_bayesncl.commands import training
+from solo_bayesncl import config, metrics, runs
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts import host
 from solo_bayesncl.objective import encode
@@ -125,7 +124,7 @@ def labelled_loaders(cfg: DictConfig, data: Path | None, workers: int | None):
         if not downloaded and not Path(split).exists():
             raise InputError(f"{split} does not exist (it is in the run's record): use --data DIR.")
     transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
-    with training.explained_data_errors(cfg):
+    with config.explained_data_errors(cfg):
         train, val = host().labelled_loaders(cfg, transform, transform)
     in_order = {"shuffle": False, "drop_last": False, "num_workers": cfg.data.num_workers}
     return tuple(

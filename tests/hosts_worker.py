@@ -22,4 +22,5 @@ def gather_gradient(rank: int, world_size: int, folder: str) -> None:
     # each process sums over its own rows against all, as losses do
     ((own @ everything.T) ** 3).sum().backward()
     torch.save(own.grad, Path(folder) / f"gradient{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()

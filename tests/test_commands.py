@@ -157,7 +157,8 @@ def test_images_without_labels(images, tmp_path):
 
 
 def test_mixed_precision_runs_on_the_cpu(images, tmp_path):
-    pretrain(images, tmp_path, "precision=16-mixed")
+    # at 16 px, some CPU builds of torch yield nan in bfloat16 convolutions over single pixels
+    pretrain(images, tmp_path, "precision=16-mixed", "augmentations.0.crop_size=32")
     losses = [row["train_nce_loss_epoch"] for row in rows(only_run(tmp_path, "bayesncl"))]
     assert any(losses)
     assert "nan" not in losses

@@ -181,6 +181,33 @@ def test_simclr_takes_all_crops_into_one_loss():
     assert model.logged["train_nce_loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_other_methods_of_the_host_take_the_same_recipe(images, tmp_path):
+    cfg = compose_recipe(str(RECIPES / "pretrain/custom"), "simclr", [])
+    cfg.merge_with_dotlist(
+        [
+            "method=barlow_twins",
+            f"data.train_path={images}/train",
+            f"data.val_path={images}/val",
+            "data.num_workers=0",
+            "optimizer.batch_size=16",
+            "max_epochs=1",
+            "enable_progress_bar=False",
+            "precision=32-true",
+            f"checkpoint.dir={tmp_path}",
+        ]
+    )
+    cfg.method_kwargs = {
+        "proj_hidden_dim": 32,
+        "proj_output_dim": 16,
+        "lamb": 0.0051,
+        "scale_loss": 0.048,
+    }
+    cfg.augmentations[0].crop_size = 16
+    run = pretrain(cfg)
+    state = torch.load(next(run.glob("*.ckpt")), weights_only=True)["state_dict"]
+    assert "backbone.conv1.weight" in state
+
+
 def test_gather_returns_the_whole_gradient(tmp_path):
     """Compared with one process that holds all rows; 1.0.2 keeps a share of it."""
     rows = torch.randn(6, 4, dtype=torch.float64)

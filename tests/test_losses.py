@@ -158,6 +158,7 @@ def _worker(rank: int, world_size: int, folder: str) -> None:
     torch.distributed.all_reduce(loss)
     if rank == 0:
         torch.save((loss / world_size, gradients), folder / "result.pt")
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 

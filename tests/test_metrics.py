@@ -380,6 +380,7 @@ def compute_in_a_process(rank, world_size, folder):
     if rank == 0:
         alone.update(features, labels)
     torch.save([shared.compute(), alone.compute()], folder / f"{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from solo_bayesncl import files, runs
+from solo_bayesncl import config, files, runs
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
 
@@ -88,7 +88,7 @@ def evaluate(
     training.silence_noise()
     model = evaluation.load_model(run_)
     train_loader, val_loader = evaluation.labelled_loaders(run_.cfg, data, workers)
-    with training.explained_data_errors(run_.cfg):
+    with config.explained_data_errors(run_.cfg):
         train = evaluation.collect(model, train_loader, where, "training images")
         val = evaluation.collect(model, val_loader, where, "validation images")
     num_classes = max(int(run_.cfg.data.num_classes), int(val.labels.max()) + 1)

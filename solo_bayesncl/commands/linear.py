@@ -66,7 +66,7 @@ def train_linear(cfg: DictConfig) -> Path:
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
 
-    with training.explained_data_errors(cfg):
+    with config.explained_data_errors(cfg):
         train_loader, val_loader = host().labelled_loaders(
             cfg,
             _train_transform(cfg),

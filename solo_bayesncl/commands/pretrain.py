@@ -50,7 +50,7 @@ def pretrain(cfg: DictConfig) -> Path:
     model = host().build(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
-    with training.explained_data_errors(cfg):
+    with config.explained_data_errors(cfg):
         val_loader = _val_loader(cfg)
         if cfg.data.format == "dali":
             return training.fit(model, cfg, cfg.method, None, val_loader, host().dali_pretrain(cfg))

@@ -4,14 +4,11 @@ import inspect
 import logging
 import os
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
 
 from omegaconf import DictConfig, OmegaConf
-from PIL import UnidentifiedImageError
 
-from solo_bayesncl import runs
+from solo_bayesncl import config, runs
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.hosts import host
@@ -49,25 +46,6 @@ def check_against_host(cfg: DictConfig) -> None:
     require_one_of(cfg.backbone.name, host().backbone_names(), "backbone.name", more)
     require_one_of(cfg.data.get("format", "image_folder"), host().FORMATS, "data.format", more)
     host().check(cfg)
-
-
-@contextmanager
-def explained_data_errors(cfg: DictConfig):
-    """Turns what data sets raise for missing or unreadable files into one message."""
-    try:
-        yield
-    except UnidentifiedImageError as error:
-        # raised in a loader's process, it comes with that process's traceback
-        raise InputError(f"An image is damaged: {str(error).splitlines()[-1]}") from error
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"data.train_path={cfg.data.train_path}: {error}") from error
-    except (URLError, RuntimeError) as error:
-        if not isinstance(error, URLError) and "Dataset not found" not in str(error):
-            raise
-        raise InputError(
-            f"data.dataset={cfg.data.dataset} is neither in data.train_path={cfg.data.train_path} "
-            f"nor can it be downloaded ({error}). Put its files there."
-        ) from error
 
 
 def require_full_batch(loader, cfg: DictConfig) -> None:
@@ -150,7 +128,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
 
     trainer = pl.Trainer(**_trainer_options(cfg, [curves, other], callbacks, train_loader))
     try:
-        with explained_data_errors(cfg):
+        with config.explained_data_errors(cfg):
             if datamodule is not None:
                 datamodule.val_dataloader = lambda: val_loader
                 trainer.fit(model, datamodule=datamodule, ckpt_path=resume_point)

@@ -59,6 +59,9 @@ class WholeCheckpoints:
         if trainer.sanity_checking:
             return
         checkpoint = self.path / self.ckpt_placeholder.format(trainer.current_epoch)
+        for logger in trainer.loggers:
+            if hasattr(logger, "record_epoch"):
+                logger.record_epoch(trainer)
         partial = checkpoint.with_suffix(".partial")
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
