@@ -380,3 +380,47 @@ def test_installed_package_brings_its_recipes(tmp_path):
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def cifar10(tmp_path, monkeypatch):
+    """A small CIFAR-10 in torchvision's files; only their checksums are not the real ones."""
+    import pickle
+
+    import numpy as np
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / "datasets" / CIFAR10.base_folder
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("train_list", "test_list"):
+        files = [file for file, _ in getattr(CIFAR10, name)]
+        monkeypatch.setattr(CIFAR10, name, [(file, None) for file in files])
+        for file in files:
+            content = {
+                "data": rng.integers(0, 256, (10, 3072), dtype="uint8"),
+                "labels": list(range(10)),
+            }
+            (folder / file).write_bytes(pickle.dumps(content))
+    names = {"label_names": [f"class {i}" for i in range(10)]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names))
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": None})
+    return folder.parent
+
+
+def test_cifar_recipe_trains_and_evaluates_with_the_3x3_stem(cifar10, tmp_path):
+    pretrain(
+        cifar10,
+        tmp_path,
+        "data.dataset=cifar10",
+        f"data.train_path={cifar10}",
+        f"data.val_path={cifar10}",
+        "augmentations.0.crop_size=32",
+        folder="cifar",
+    )
+    run = only_run(tmp_path, "bayesncl")
+    state = torch.load(next(run.glob("*.ckpt")), weights_only=True)["state_dict"]
+    assert state["backbone.conv1.weight"].shape[-2:] == (3, 3)
+    assert state["classifier.bias"].shape == (10,)
+    assert main(["evaluate", str(run)]) == 0
+    assert json.loads((run / "evaluation.json").read_text())["samples"] == 10

@@ -50,6 +50,7 @@ def refused(capsys, *arguments: object) -> str:
         ("++method_kwargs.gate_tipe=STE", "Did you mean method_kwargs.gate_type?"),
         ("optimizer.gating_head_lr=-2", "optimizer.gating_head_lr=-2"),
         ("resume_from_checkpoint=/no.ckpt", "resume_from_checkpoint=/no.ckpt does not exist"),
+        ("checkpoint.dir=/proc/runs", "checkpoint.dir=/proc/runs cannot be written"),
         ("optimiser.lr=1", "++key=value"),
         ("optimizer.lr", "optimizer.lr"),
         ("augmentations=strong.yaml", "strong"),
@@ -233,3 +234,15 @@ def test_devices_in_every_form_of_lightning():
         config.fit_to_machine(cfg)
         assert len(cfg.devices) == count
         assert cfg.strategy == ("auto" if count == 1 else "ddp")
+
+
+def test_data_that_can_not_be_downloaded_is_one_message(tmp_path, capsys, monkeypatch):
+    """As on a machine without a network: every connection is refused at once."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    overrides = [
+        o for o in tiny(tmp_path, tmp_path / "out") if not o.startswith("data.dataset")
+    ]  # fmt: skip
+    message = refused(capsys, *CUSTOM, "ncl.yaml", *overrides, "data.dataset=cifar10")
+    assert "data.dataset=cifar10 is neither in data.train_path" in message
+    assert "Put its files there." in message

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from solo_bayesncl import hosts
 from solo_bayesncl.commands import evaluate
 from solo_bayesncl.commands.recipes import compose_recipe
 from solo_bayesncl.console import results as console
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, option)
         if value is not None and value < (1 if option == "epochs" else 0):
             raise InputError(f"--{option} {value}: the number is too small.")
+    if hosts.find() is None:
+        raise InputError(hosts.MISSING)
     data = make_digits(args.out / "digits", size=24)
     table = {method: _train_and_evaluate(method, data, args) for method in METHODS}
     console.print(evaluate.comparison_table(table))

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
         version = resume_point.parent.name if continues else runs.new_version(parent)
         os.environ[VERSION_VARIABLE] = version
     folder = parent / version
+    _require_writable(parent)
 
     callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch")]
     if cfg.wandb.enabled:
@@ -139,6 +141,15 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
     if trainer.interrupted:
         raise KeyboardInterrupt
     return folder
+
+
+def _require_writable(parent: Path) -> None:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise InputError(f"checkpoint.dir={parent.parent} cannot be written: {error}.") from error
 
 
 def _trainer_options(cfg: DictConfig, loggers: list, callbacks: list, train_loader) -> dict:

@@ -7,6 +7,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from solo_bayesncl.errors import InputError
+
 N_CLASSES = {"cifar10": 10, "cifar100": 100, "stl10": 10, "imagenet": 1000, "imagenet100": 100}
 
 
@@ -69,6 +71,14 @@ class WholeCheckpoints:
             if self.last_ckpt not in (None, checkpoint) and not self.keep_prev:
                 Path(self.last_ckpt).unlink(missing_ok=True)
         self.last_ckpt = checkpoint
+
+
+def dali_missing(error: ImportError) -> InputError:
+    """What to say where DALI cannot be imported."""
+    return InputError(
+        f"data.format=dali needs NVIDIA DALI, which cannot be imported: {error}. "
+        'Install it with `pip install "solo-bayesncl[dali]"` or set data.format=image_folder.'
+    )
 
 
 def resize_dali_probe(

@@ -36,6 +36,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts.common import (
     WholeCheckpoints,
     cap_top_k,
+    dali_missing,
     default,
     headless,
     number_of_classes,
@@ -49,7 +50,7 @@ from solo_bayesncl.transforms import statistics
 METHODS = solo.methods.METHODS
 NAME = "solo-learn 1.0.2"
 FORMATS = ("image_folder", "dali")
-MORE = " Those are all of solo-learn 1.0.2; solo-learn main (GitHub) has more."
+MORE = " Those run here on solo-learn 1.0.2; solo-learn main (GitHub) has more."
 PRECISION = {"16-mixed": 16, "bf16-mixed": "bf16", "32-true": 32, "64-true": 64}
 
 solo.methods.linear.accuracy_at_k = cap_top_k(accuracy_at_k)
@@ -525,10 +526,7 @@ def _dali():
         from nvidia.dali.pipeline import Pipeline
         from solo.methods import dali
     except ImportError as error:
-        raise InputError(
-            f"data.format=dali needs NVIDIA DALI, which cannot be imported: {error}. "
-            'Install it with `pip install "solo-bayesncl[dali]"` or set data.format=image_folder.'
-        ) from error
+        raise dali_missing(error) from error
 
     class AnyDevice(Pipeline):
         """Takes the rank as device id, as the release gives it, also where there is no GPU."""

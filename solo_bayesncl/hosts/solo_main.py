@@ -1,5 +1,8 @@
 """solo-learn main (GitHub, 1.0.3 and later, `lightning` 2.x)."""
 
+from collections.abc import Callable
+from functools import partial
+
 import lightning.pytorch as pl
 import solo.methods.linear
 from lightning.pytorch.strategies import DDPStrategy
@@ -16,10 +19,10 @@ from solo.utils.knn import WeightedKNNClassifier as KNN  # noqa: N814
 from solo.utils.misc import make_contiguous
 from torch import nn
 
-from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts.common import (
     WholeCheckpoints,
     cap_top_k,
+    dali_missing,
     default,
     headless,
     on_cpu_without_cuda,
@@ -85,16 +88,20 @@ def linear_model(backbone, cfg: DictConfig, loss_func=None, mixup_func=None) -> 
     return model
 
 
-def pretrain_transform(cfg: DictConfig):
+def _crops(cfg: DictConfig, build_transform: Callable):
+    """All crops of an image; `build_transform` takes the data set's name and an augmentation."""
     return pretrain_dataloader.FullTransformPipeline(
         [
             pretrain_dataloader.NCropAugmentation(
-                pretrain_dataloader.build_transform_pipeline(cfg.data.dataset, augmentation),
-                augmentation.num_crops,
+                build_transform(cfg.data.dataset, augmentation), augmentation.num_crops
             )
             for augmentation in cfg.augmentations
         ]
     )
+
+
+def pretrain_transform(cfg: DictConfig):
+    return _crops(cfg, pretrain_dataloader.build_transform_pipeline)
 
 
 def pretrain_loader(cfg: DictConfig):
@@ -128,21 +135,11 @@ def labelled_loaders(cfg: DictConfig, train_transform, val_transform):
 
 def dali_pretrain(cfg: DictConfig) -> pl.LightningDataModule:
     dali = _dali()
-    transforms = pretrain_dataloader.FullTransformPipeline(
-        [
-            pretrain_dataloader.NCropAugmentation(
-                dali.build_transform_pipeline_dali(
-                    cfg.data.dataset, augmentation, dali_device=cfg.dali.device
-                ),
-                augmentation.num_crops,
-            )
-            for augmentation in cfg.augmentations
-        ]
-    )
+    build = partial(dali.build_transform_pipeline_dali, dali_device=cfg.dali.device)
     return dali.PretrainDALIDataModule(
         dataset=cfg.data.dataset,
         train_data_path=cfg.data.train_path,
-        transforms=transforms,
+        transforms=_crops(cfg, build),
         num_large_crops=cfg.data.num_large_crops,
         num_small_crops=cfg.data.num_small_crops,
         num_workers=cfg.data.num_workers,
@@ -182,10 +179,7 @@ def _dali():
     try:
         from solo.data import dali_dataloader
     except ImportError as error:
-        raise InputError(
-            f"data.format=dali needs NVIDIA DALI, which cannot be imported: {error}. "
-            'Install it with `pip install "solo-bayesncl[dali]"` or set data.format=image_folder.'
-        ) from error
+        raise dali_missing(error) from error
 
     def device_id(self):
         return None if on_cpu_without_cuda(self.device) else self._rank
