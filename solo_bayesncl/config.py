@@ -137,7 +137,13 @@ def _check_images(cfg: DictConfig, key: str, labelled: bool) -> None:
         return
     if not path.is_dir():
         raise InputError(f"{key}={path} is not a folder.")
-    if labelled and not any(entry.is_dir() for entry in path.iterdir()):
+    has_folders = any(entry.is_dir() for entry in path.iterdir())
+    if not labelled and has_folders:
+        raise InputError(
+            f"{key}={path} has folders in it; data.no_labels=True needs the images directly in it. "
+            "For a folder of images per class set data.no_labels=False."
+        )
+    if labelled and not has_folders:
         raise InputError(
             f"{key}={path} has no class folders. It needs a folder of images per class; for images "
             "without labels set data.no_labels=True."

@@ -18,9 +18,12 @@ NOT_COMPARED = (
     "resume_from_checkpoint",
     "auto_resume",
     "checkpoint",
+    "wandb",
     "wandb_run_id",
     "debug_augmentations",
-    "progress_bar",
+    "enable_progress_bar",
+    "data.num_workers",
+    "dali.device",
 )
 
 
@@ -144,7 +147,7 @@ def find_resumable(cfg: DictConfig, kind: str) -> Run | None:
     """The newest run whose settings are those of `cfg`, for `auto_resume`.
 
     solo-learn compares eight settings and so would continue, say, a run with another seed or prior;
-    here all must agree but those of `NOT_COMPARED`.
+    here all must agree but those of `NOT_COMPARED`, which do not change what is learned.
 
     Args:
         cfg: settings after the host added its defaults.
@@ -164,5 +167,11 @@ def find_resumable(cfg: DictConfig, kind: str) -> Run | None:
 
 
 def _comparable(settings: dict) -> dict:
-    kept = {key: value for key, value in settings.items() if key not in NOT_COMPARED}
-    return json.loads(json.dumps(kept, sort_keys=True, default=str))
+    kept = json.loads(json.dumps(settings, default=str))
+    for key in NOT_COMPARED:
+        *path, last = key.split(".")
+        node = kept
+        for part in path:
+            node = node.get(part, {})
+        node.pop(last, None)
+    return kept

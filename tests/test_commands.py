@@ -114,6 +114,37 @@ def test_killed_run_resumes_where_its_checkpoint_was(images, tmp_path):
     assert checkpoint.stat().st_mtime_ns == stamp
 
 
+@pytest.mark.gpu
+def test_trains_and_evaluates_on_the_gpu(images, tmp_path):
+    pretrain(images, tmp_path, "accelerator=gpu", "precision=16-mixed")
+    assert main(["evaluate", str(only_run(tmp_path, "bayesncl")), "--device", "cuda"]) == 0
+
+
+def test_dali_reads_images_without_labels(jpegs, tmp_path):
+    pytest.importorskip("nvidia.dali")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(sorted(jpegs.glob("train/*/*.jpg"))):
+        shutil.copy(path, flat / f"{number}.jpg")
+    pretrain(
+        jpegs,
+        tmp_path,
+        f"data.train_path={flat}",
+        "data.no_labels=True",
+        "data.val_path=null",
+        "data.format=dali",
+        "dali.device=cpu",
+        "data.num_workers=1",
+    )
+    assert "semantic_consistency_codes" not in rows(only_run(tmp_path, "bayesncl"))[0]
+
+
+def test_another_number_of_workers_is_the_same_run(images, tmp_path):
+    pretrain(images, tmp_path, "auto_resume.enabled=True")
+    pretrain(images, tmp_path, "auto_resume.enabled=True", "data.num_workers=1")
+    assert only_run(tmp_path, "bayesncl").is_dir()
+
+
 def test_another_setting_is_another_run(images, tmp_path):
     pretrain(images, tmp_path, "auto_resume.enabled=True")
     pretrain(images, tmp_path, "auto_resume.enabled=True", "method_kwargs.bayesian_prior_prob=0.7")

@@ -85,6 +85,13 @@ def test_folder_without_classes_is_refused(tmp_path, capsys):
     assert "data.no_labels=True" in message
 
 
+def test_class_folders_without_labels_are_refused(images, tmp_path, capsys):
+    overrides = tiny(images, tmp_path, "data.no_labels=True")
+    message = refused(capsys, *CUSTOM, "ncl.yaml", *overrides)
+    assert "has folders in it" in message
+    assert "data.no_labels=False" in message
+
+
 def test_class_folder_without_images_is_refused(images, tmp_path, capsys):
     shutil.copytree(images, tmp_path / "data")
     (tmp_path / "data/train/empty").mkdir()

@@ -132,7 +132,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
     try:
         with config.explained_data_errors(cfg):
             if datamodule is not None:
-                datamodule.val_dataloader = lambda: val_loader
+                datamodule.val_dataloader = lambda: [] if val_loader is None else val_loader
                 trainer.fit(model, datamodule=datamodule, ckpt_path=resume_point)
             else:
                 trainer.fit(model, train_loader, val_loader, ckpt_path=resume_point)

@@ -46,19 +46,6 @@ class NCL(SimCLR):
             topk_k=self.topk_k,
         )
 
-    def encode(self, X: Tensor) -> dict[str, Tensor | None]:  # noqa: N803
-        """Codes of images, without augmentation noise of any kind.
-
-        Args:
-            X: (N, 3, H, W) normalised images.
-
-        Returns:
-            `feats` (N, F) backbone features, `codes` (N, D), and `gate_probs` (N, D) or None.
-        """
-        out = self(X)
-        codes, probs = self.codes(out)
-        return {"feats": out["feats"], "codes": codes, "gate_probs": probs}
-
     def codes(self, out: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """(codes, gate probabilities) from the outputs of `forward`."""
         return encode(out["z"], non_neg=self.non_neg, topk_k=self.topk_k)
