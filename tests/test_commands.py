@@ -214,6 +214,38 @@ def test_dali_trains_on_jpeg_files_on_the_cpu(jpegs, tmp_path, name):
     assert len([row for row in rows(run) if row.get("val_acc1")]) == 2
 
 
+def test_dali_epochs_hold_every_image_once_and_validation_is_read_whole(
+    jpegs, tmp_path, monkeypatch
+):
+    """1.0.2's own validation iterator is left half read by Lightning's sanity check."""
+    pytest.importorskip("nvidia.dali")
+    import solo_bayesncl
+    from solo_bayesncl.hosts import host
+
+    solo_bayesncl.register()
+    method = host().METHODS["ncl"]
+    seen = {"training_step": [], "validation_step": []}
+
+    def recorded(name):
+        step = getattr(method, name)
+
+        def record(self, batch, *args, **kwargs):
+            if not self.trainer.sanity_checking:
+                seen[name].append((self.current_epoch, batch[-1].clone()))
+            return step(self, batch, *args, **kwargs)
+
+        return record
+
+    for name in seen:
+        monkeypatch.setattr(method, name, recorded(name))
+    dali = ["data.format=dali", "dali.device=cpu", "data.num_workers=1", "max_epochs=3"]
+    pretrain(jpegs, tmp_path, *dali, name="ncl.yaml")
+    for name, per_class in (("training_step", 8), ("validation_step", 4)):
+        for epoch in range(3):
+            labels = torch.cat([labels for e, labels in seen[name] if e == epoch])
+            assert labels.bincount().tolist() == [per_class] * 6, (name, epoch)
+
+
 def test_dali_trains_the_linear_probe(jpegs, trained, tmp_path):
     pytest.importorskip("nvidia.dali")
     linear(trained, jpegs, tmp_path, "data.format=dali", "dali.device=cpu", "data.num_workers=1")
