@@ -10,7 +10,6 @@ from urllib.error import URLError
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from PIL import UnidentifiedImageError
 
 from solo_bayesncl import settings
 from solo_bayesncl.console import say
@@ -35,8 +34,26 @@ SHARED_KEYS = (
     "scheduler.name",
     "max_epochs",
 )
-COUNTS = ("optimizer.batch_size", "max_epochs", "num_nodes", "accumulate_grad_batches")
-AMOUNTS = ("optimizer.lr", "optimizer.classifier_lr", "optimizer.weight_decay")
+COUNTS = (
+    "optimizer.batch_size",
+    "max_epochs",
+    "num_nodes",
+    "accumulate_grad_batches",
+    "checkpoint.frequency",
+    "check_val_every_n_epoch",
+    "knn_eval.k",
+)
+AMOUNTS = (
+    "optimizer.lr",
+    "optimizer.classifier_lr",
+    "optimizer.weight_decay",
+    "scheduler.warmup_epochs",
+    "scheduler.warmup_start_lr",
+    "scheduler.min_lr",
+    "seed",
+)
+SECTIONS = ("backbone", "data", "optimizer", "scheduler", "checkpoint", "method_kwargs", "wandb")
+LARS_KEYS = ("clip_lr", "eta", "exclude_bias_n_norm")
 
 
 def check_pretrain(cfg: DictConfig) -> None:
@@ -44,13 +61,36 @@ def check_pretrain(cfg: DictConfig) -> None:
     _require(cfg, (*SHARED_KEYS, "method", "optimizer.classifier_lr", "augmentations"))
     _check_shared(cfg, schedulers=("warmup_cosine", "step", "none"))
     for index, augmentation in enumerate(cfg.augmentations):
-        if not augmentation.get("crop_size") or not augmentation.get("num_crops"):
-            raise InputError(f"augmentations.{index} needs crop_size (px) and num_crops.")
+        for key in ("crop_size", "num_crops"):
+            value = augmentation.get(key)
+            if not (_is_number(value, int) and value >= 1):
+                raise InputError(
+                    f"augmentations.{index}.{key}={value!r}: give an integer of at least 1."
+                )
+        for key in ("mean", "std"):
+            value = augmentation.get(key)
+            if value is not None and not (OmegaConf.is_list(value) and len(value) == 3):
+                raise InputError(f"augmentations.{index}.{key}={value!r}: give three numbers.")
+    _check_image_size(cfg)
     if sum(augmentation.num_crops for augmentation in cfg.augmentations) < 2:
         raise InputError("augmentations: num_crops add up to 1; a positive pair needs 2 crops.")
     if cfg.method in settings.METHODS:
         cfg.method_kwargs = cfg.get("method_kwargs") or {}
         settings.fill(cfg)
+
+
+def _check_image_size(cfg: DictConfig) -> None:
+    """Transformers take images of one size, 224 px unless they are built for another."""
+    if not cfg.backbone.name.startswith(("vit", "swin")):
+        return
+    size = (cfg.backbone.get("kwargs") or {}).get("img_size", 224)
+    for index, augmentation in enumerate(cfg.augmentations):
+        if augmentation.crop_size != size:
+            raise InputError(
+                f"backbone.name={cfg.backbone.name} takes images of {size} px, but "
+                f"augmentations.{index}.crop_size={augmentation.crop_size}. Set "
+                f"++backbone.kwargs.img_size={augmentation.crop_size}, or that crop_size."
+            )
 
 
 def check_linear(cfg: DictConfig) -> None:
@@ -79,6 +119,9 @@ def _parent(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
 
 
 def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
+    for key in SECTIONS:
+        if key in cfg and not OmegaConf.is_dict(cfg[key]):
+            raise InputError(f"{key}={cfg[key]!r}: a section with keys of its own is needed.")
     require_one_of(cfg.data.dataset, DATASETS, "data.dataset")
     require_one_of(cfg.data.get("format", "image_folder"), FORMATS, "data.format")
     require_one_of(cfg.optimizer.name, OPTIMIZERS, "optimizer.name")
@@ -95,8 +138,15 @@ def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
     workers = cfg.data.num_workers
     if not (_is_number(workers, int) and workers >= 0):
         raise InputError(f"data.num_workers={workers!r}: give an integer of at least 0.")
-    if cfg.scheduler.name == "step" and not cfg.scheduler.get("lr_decay_steps"):
+    steps = cfg.scheduler.get("lr_decay_steps")
+    if cfg.scheduler.name == "step" and not (OmegaConf.is_list(steps) and len(steps)):
         raise InputError("scheduler.name=step needs scheduler.lr_decay_steps, e.g. [60,80].")
+    foreign = [key for key in LARS_KEYS if key in (cfg.optimizer.get("kwargs") or {})]
+    if cfg.optimizer.name != "lars" and foreign:
+        raise InputError(
+            f"optimizer.kwargs: {', '.join(foreign)} belong to optimizer.name=lars. With "
+            f"optimizer.name={cfg.optimizer.name} leave them out: type ~optimizer.kwargs."
+        )
     if cfg.data.get("format") == "dali":
         _check_dali(cfg)
     _check_paths(cfg)
@@ -130,7 +180,10 @@ def _check_paths(cfg: DictConfig) -> None:
 
 
 def _check_images(cfg: DictConfig, key: str, labelled: bool) -> None:
-    path = Path(OmegaConf.select(cfg, key))
+    given = OmegaConf.select(cfg, key)
+    if not isinstance(given, str):
+        raise InputError(f"{key}={given!r}: give a path.")
+    path = Path(given)
     if cfg.data.get("format") == "h5":
         if not path.is_file():
             raise InputError(f"{key}={path} is not a file; data.format=h5 needs an HDF5 file.")
@@ -143,6 +196,10 @@ def _check_images(cfg: DictConfig, key: str, labelled: bool) -> None:
             f"{key}={path} has folders in it; data.no_labels=True needs the images directly in it. "
             "For a folder of images per class set data.no_labels=False."
         )
+    if key == "data.train_path" and cfg.data.get("format") == "dali":
+        images = sum(entry.is_file() for entry in path.glob("*/*" if labelled else "*"))
+        if images < cfg.optimizer.batch_size:
+            raise InputError(too_few_images(cfg))
     if labelled and not has_folders:
         raise InputError(
             f"{key}={path} has no class folders. It needs a folder of images per class; for images "
@@ -184,14 +241,16 @@ def fit_to_machine(cfg: DictConfig) -> None:
 
 def _device_list(devices: object, accelerator: str) -> list[int]:
     available = torch.cuda.device_count() if accelerator == "gpu" else 1
+    if isinstance(devices, str) and "," in devices:
+        devices = OmegaConf.create([part.strip() for part in devices.split(",")])
     if isinstance(devices, str) and devices.lstrip("-").isdigit():
         devices = int(devices)
     if devices in ("auto", -1):
         return list(range(available))
     if _is_number(devices, int) and devices >= 1:
         devices = list(range(devices))
-    elif OmegaConf.is_list(devices) and len(devices):
-        devices = list(devices)
+    elif OmegaConf.is_list(devices) and len(devices) and all(str(d).isdigit() for d in devices):
+        devices = [int(device) for device in devices]
     else:
         raise InputError(
             f"devices={devices!r}: give a number of processes (at least 1), a list of GPUs such as "
@@ -207,15 +266,25 @@ def explained_data_errors(cfg: DictConfig):
     """Turns what data sets raise for missing or unreadable files into one message."""
     try:
         yield
-    except UnidentifiedImageError as error:
-        # raised in a loader's process, it comes with that process's traceback
-        raise InputError(f"An image is damaged: {str(error).splitlines()[-1]}") from error
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"data.train_path={cfg.data.train_path}: {error}") from error
-    except (URLError, RuntimeError) as error:
+    except (URLError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[-1]  # the first lines can be a loader process's traceback
+        if isinstance(error, OSError) and not isinstance(error, URLError):
+            raise InputError(
+                f"A file cannot be read: {reason} (data.train_path={cfg.data.train_path}, "
+                f"data.val_path={cfg.data.get('val_path')})"
+            ) from error
         if not isinstance(error, URLError) and "Dataset not found" not in str(error):
             raise
         raise InputError(
             f"data.dataset={cfg.data.dataset} is neither in data.train_path={cfg.data.train_path} "
             f"nor can it be downloaded ({error}). Put its files there."
         ) from error
+
+
+def too_few_images(cfg: DictConfig) -> str:
+    """The message for data that do not fill one batch: the loaders drop the incomplete one."""
+    return (
+        f"data.train_path={cfg.data.train_path} holds fewer images than "
+        f"optimizer.batch_size={cfg.optimizer.batch_size}: no step would be taken. "
+        "Give more images or a smaller batch."
+    )

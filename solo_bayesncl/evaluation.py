@@ -15,7 +15,7 @@ from solo_bayesncl import config, metrics, runs
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts import host
 from solo_bayesncl.objective import encode
-from solo_bayesncl.transforms import evaluation_transform
+from solo_bayesncl.transforms import evaluation_transform, statistics
 
 RETRIEVAL_KS = (1, 3, 5, 10)
 KNN_K = 20
@@ -110,8 +110,11 @@ def labelled_loaders(cfg: DictConfig, data: Path | None, workers: int | None):
     """
     cfg = cfg.copy()
     with open_dict(cfg):
+        crop = cfg.augmentations[0]
+        crop.mean, crop.std = map(list, statistics(cfg.data.dataset, crop))
         if data is not None:
             cfg.data.train_path, cfg.data.val_path = str(data / "train"), str(data / "val")
+            cfg.data.dataset, cfg.data.format, cfg.data.no_labels = "custom", "image_folder", False
         if workers is not None:
             cfg.data.num_workers = workers
         if cfg.data.get("val_path") is None or cfg.data.get("no_labels"):
@@ -120,10 +123,10 @@ def labelled_loaders(cfg: DictConfig, data: Path | None, workers: int | None):
                 "with train/ and val/ and in each a folder per class."
             )
     for split in (cfg.data.train_path, cfg.data.val_path):
-        downloaded = cfg.data.dataset in ("cifar10", "cifar100", "stl10")
-        if not downloaded and not Path(split).exists():
-            raise InputError(f"{split} does not exist (it is in the run's record): use --data DIR.")
-    transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
+        if cfg.data.dataset not in config.DOWNLOADED and not Path(split).exists():
+            origin = "of --data" if data is not None else "of the run's record: use --data DIR"
+            raise InputError(f"{split} does not exist (it is {origin}).")
+    transform = evaluation_transform(cfg.data.dataset, crop)
     with config.explained_data_errors(cfg):
         train, val = host().labelled_loaders(cfg, transform, transform)
     in_order = {"shuffle": False, "drop_last": False, "num_workers": cfg.data.num_workers}
@@ -155,7 +158,8 @@ def measure(train: Codes, val: Codes, num_classes: int) -> dict[str, Any]:
         "samples": len(val.labels),
         "codes": values,
         "accuracy": {
-            "online_classifier": _top1(val),
+            # of other data with other classes it says nothing
+            "online_classifier": _top1(val) if val.logits.size(1) == num_classes else None,
             "knn_backbone": knn_accuracy(train.feats, train.labels, val.feats, val.labels),
             "knn_codes": knn_accuracy(train.codes, train.labels, val.codes, val.labels),
         },

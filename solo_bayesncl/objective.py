@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from solo_bayesncl.losses import bernoulli_kl, full_precision, info_nce
-from solo_bayesncl.nn import gate, keep_topk, non_negative, normalize
+from solo_bayesncl.nn import MIN_NORM, gate, keep_topk, non_negative, normalize
+
+MIN_NORM_SOFT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ def project(z: Tensor, *, non_neg: str | None, topk_k: int = 0) -> Tensor:
         (N, D), float32 or float64.
     """
     return normalize(keep_topk(non_negative(non_neg)(full_precision(z)), topk_k))
+
+
+def _gated(projections: Tensor, mask: Tensor, gate_type: str) -> Tensor:
+    # a soft gate shortens a row without emptying it
+    min_norm = MIN_NORM_SOFT if gate_type == "soft" else MIN_NORM
+    return normalize(projections * mask, min_norm)
 
 
 def ncl_objective(
@@ -93,7 +101,7 @@ def bayesncl_objective(
     """
     with torch.autocast(z.device.type, enabled=False):
         mask, probs = gate(full_precision(gate_logits), gate_type, gate_temperature, gate_threshold)
-        codes = normalize(project(z, non_neg=non_neg, topk_k=topk_k) * mask)
+        codes = _gated(project(z, non_neg=non_neg, topk_k=topk_k), mask, gate_type)
         nce = info_nce(codes, indexes, temperature)
         kl = bernoulli_kl(probs, prior_prob)
     return Objective(
@@ -125,4 +133,4 @@ def encode(
         return projections, None
     noiseless = "soft" if gate_type == "soft" else "STE"
     mask, probs = gate(full_precision(gate_logits), noiseless, gate_temperature, gate_threshold)
-    return normalize(projections * mask), probs
+    return _gated(projections, mask, gate_type), probs

@@ -119,6 +119,18 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return {re.sub(r"^(momentum_)?encoder\.", r"\1backbone.", k): v for k, v in state.items()}
 
 
+def require_fit(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Raises `InputError` unless names and shapes of the weights are the module's."""
+    expected = {name: value.shape for name, value in module.state_dict().items()}
+    given = {name: value.shape for name, value in weights.items()}
+    wrong = [name for name in expected.keys() | given if expected.get(name) != given.get(name)]
+    if wrong:
+        raise InputError(
+            f"{path} does not fit the model of this recipe: {', '.join(sorted(wrong)[:3])}"
+            f"{' and more' if len(wrong) > 3 else ''} differ. Is it of another method or backbone?"
+        )
+
+
 def fill_module(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Loads weights into a module, every one of them.
 

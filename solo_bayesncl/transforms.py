@@ -18,6 +18,10 @@ STATISTICS = {
 }
 
 
+# sizes of the data sets whose images all have the same one
+SIZES = {"cifar10": 32, "cifar100": 32, "stl10": 96}
+
+
 def statistics(dataset: str, cfg: DictConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) of the normalisation: the data set's, else `mean` and `std` of `cfg`."""
     custom = (cfg.get("mean", IMAGENET_DEFAULT_MEAN), cfg.get("std", IMAGENET_DEFAULT_STD))
@@ -32,7 +36,7 @@ def evaluation_transform(dataset: str, crop: DictConfig) -> T.Compose:
         dataset: solo-learn's name of the data set.
         crop: holds `crop_size` (px) and, for custom data, optionally `mean` and `std`.
     """
-    size = crop.crop_size
+    size = SIZES.get(dataset, crop.crop_size)
     resize = {
         "cifar10": [],
         "cifar100": [],
@@ -45,7 +49,7 @@ def probe_transform(dataset: str, crop: DictConfig) -> T.Compose:
     """Random resized crop and flip: what the linear probe trains on. Arguments as above."""
     return T.Compose(
         [
-            T.RandomResizedCrop(crop.crop_size, scale=(0.08, 1.0)),
+            T.RandomResizedCrop(SIZES.get(dataset, crop.crop_size), scale=(0.08, 1.0)),
             T.RandomHorizontalFlip(),
             T.ToTensor(),
             T.Normalize(*statistics(dataset, crop)),

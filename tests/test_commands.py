@@ -487,3 +487,11 @@ def test_cifar_recipe_trains_and_evaluates_with_the_3x3_stem(cifar10, tmp_path):
     assert state["classifier.bias"].shape == (10,)
     assert main(["evaluate", str(run)]) == 0
     assert json.loads((run / "evaluation.json").read_text())["samples"] == 10
+
+    # other images of other classes, not CIFAR in another folder
+    make_images(tmp_path / "own/train", classes=3, per_class=4, size=50)
+    make_images(tmp_path / "own/val", classes=3, per_class=2, size=50)
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "own")]) == 0
+    result = json.loads((run / "evaluation.json").read_text())
+    assert result["samples"] == 6
+    assert result["accuracy"]["online_classifier"] is None

@@ -51,6 +51,15 @@ def refused(capsys, *arguments: object) -> str:
         ("optimizer.gating_head_lr=-2", "optimizer.gating_head_lr=-2"),
         ("resume_from_checkpoint=/no.ckpt", "resume_from_checkpoint=/no.ckpt does not exist"),
         ("checkpoint.dir=/proc/runs", "checkpoint.dir=/proc/runs cannot be written"),
+        ("optimizer.name=adam", "type ~optimizer.kwargs"),
+        ("backbone.name=vit_tiny", "Set ++backbone.kwargs.img_size=16"),
+        ("++backbone.kwargs.foo=1", "The model cannot be built from backbone.kwargs"),
+        ("checkpoint.frequency=0", "checkpoint.frequency=0: give an integer"),
+        ("seed=abc", "seed='abc': give a number"),
+        ("augmentations.0.num_crops=abc", "augmentations.0.num_crops='abc'"),
+        ("++augmentations.0.mean=0.5", "augmentations.0.mean=0.5: give three numbers"),
+        ("data.train_path=123", "data.train_path=123: give a path"),
+        ("devices=[a]", "devices=['a']: give a number of processes"),
         ("optimiser.lr=1", "++key=value"),
         ("optimizer.lr", "optimizer.lr"),
         ("augmentations=strong.yaml", "strong"),
@@ -97,6 +106,41 @@ def test_class_folder_without_images_is_refused(images, tmp_path, capsys):
     (tmp_path / "data/train/empty").mkdir()
     message = refused(capsys, *CUSTOM, "ncl.yaml", *tiny(tmp_path / "data", tmp_path / "out"))
     assert "empty" in message
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_half_an_image_is_one_message(jpegs, tmp_path, capsys, workers):
+    shutil.copytree(jpegs, tmp_path / "data")
+    broken = next((tmp_path / "data/train").glob("*/0.jpg"))
+    broken.write_bytes(broken.read_bytes()[:400])
+    overrides = tiny(tmp_path / "data", tmp_path / "out", f"data.num_workers={workers}")
+    assert "A file cannot be read: " in refused(capsys, *CUSTOM, "ncl.yaml", *overrides)
+    assert not list((tmp_path / "out").rglob("*.tfevents*"))
+
+
+def test_dali_with_too_few_images_is_refused(jpegs, tmp_path, capsys):
+    overrides = ["data.format=dali", "dali.device=cpu", "data.num_workers=1"]
+    overrides.append("optimizer.batch_size=64")
+    message = refused(capsys, *CUSTOM, "ncl.yaml", *tiny(jpegs, tmp_path, *overrides))
+    assert "fewer images than optimizer.batch_size=64" in message
+
+
+def test_checkpoint_of_another_method_is_not_resumed(images, tmp_path, capsys):
+    assert main([*CUSTOM, "simclr.yaml", *tiny(images, tmp_path)]) == 0
+    capsys.readouterr()
+    (checkpoint,) = tmp_path.glob("simclr/*/*-ep=0.ckpt")
+    # as typed: the name holds "=", which Hydra's grammar would refuse
+    overrides = tiny(images, tmp_path / "out", f"resume_from_checkpoint={checkpoint}")
+    message = refused(capsys, *CUSTOM, "bayesncl.yaml", *overrides)
+    assert "does not fit the model of this recipe: gating_head" in message
+    assert checkpoint.exists()
+
+
+def test_missing_recipe_flags_are_named(capsys):
+    assert "--config-name is missing" in refused(capsys, *CUSTOM[:-1])
+    assert "--config-path is missing" in refused(capsys, "linear", "--config-name", "ncl")
+    assert main(["pretrain", "--help"]) == 0
+    assert "--config-path DIR" in capsys.readouterr().out
 
 
 def test_damaged_image_is_named(images, tmp_path, capsys):

@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 from conftest import RECIPES, tiny
 from hosts_worker import gather_gradient
 from omegaconf import OmegaConf
+from PIL import Image
 from test_methods import batch, build, config
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -22,6 +23,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts import host
 from solo_bayesncl.losses import info_nce
 from solo_bayesncl.nn import normalize
+from solo_bayesncl.transforms import evaluation_transform, probe_transform
 
 OLD_RELEASE = hosts.find()[1].endswith("solo_1_0_2")
 
@@ -257,6 +259,14 @@ def test_cifar_stem_is_the_3x3_one():
     alone = host().backbone("resnet18", "ncl", {}, cifar_stem=True)
     alone.load_state_dict(model.backbone.state_dict())
     assert alone.conv1.kernel_size == (3, 3)
+
+
+@pytest.mark.parametrize(("dataset", "size"), [("cifar10", 32), ("stl10", 96), ("custom", 224)])
+def test_labelled_images_have_the_size_of_their_data_set(dataset, size):
+    image = Image.new("RGB", (size, size))
+    crop = OmegaConf.create({"crop_size": 224})
+    for transform in (probe_transform, evaluation_transform):
+        assert transform(dataset, crop)(image).shape == (3, size, size)
 
 
 def test_normalisation_is_that_of_main(images, tmp_path):

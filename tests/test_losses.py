@@ -1,6 +1,7 @@
 """InfoNCE and KL against references written by hand, in one process and in several."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,7 @@ def _worker(rank: int, world_size: int, folder: str) -> None:
     if rank == 0:
         torch.save((loss / world_size, gradients), folder / "result.pt")
     torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    os._exit(0)  # past the shutdown of gloo's threads, in which torch 2.15 sometimes aborts
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

@@ -112,6 +112,17 @@ def test_training_step_of_ncl_is_the_objective_plus_the_classifier():
     torch.testing.assert_close(total, expected.total + classifier, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_positives_are_numbered_by_place_in_the_global_batch(monkeypatch, rank):
+    model = build("bayesncl")
+    given = []
+    objective = model.objective
+    monkeypatch.setattr(type(model), "global_rank", rank)
+    monkeypatch.setattr(model, "objective", lambda out, indexes: given.append(indexes) or objective(out, indexes))  # fmt: skip  # noqa: E501
+    model.training_step(batch(), 1)
+    assert torch.equal(given[0], (torch.arange(8) + 8 * rank).repeat(2))
+
+
 def test_training_step_logs_loss_terms_open_rate_and_empty_codes():
     model = build("bayesncl")
     model.training_step(batch(), 1)

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import os
 import pkgutil
 from pathlib import Path
 
@@ -381,7 +382,7 @@ def compute_in_a_process(rank, world_size, folder):
         alone.update(features, labels)
     torch.save([shared.compute(), alone.compute()], folder / f"{rank}.pt")
     dist.barrier()
-    dist.destroy_process_group()
+    os._exit(0)  # past the shutdown of gloo's threads, in which torch 2.15 sometimes aborts
 
 
 @pytest.mark.filterwarnings("ignore")

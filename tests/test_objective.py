@@ -209,6 +209,18 @@ def test_evaluation_code_of_a_sampling_gate_is_the_same_twice(gate_type):
     assert ((first != 0) <= (logits > 0)).all()
 
 
+def test_soft_gate_that_is_nearly_closed_still_learns():
+    z, logits, indexes = batch()
+    logits = torch.full_like(logits, -4.0)
+    z.requires_grad_()
+    options = {**GATE, "gate_type": "soft"}
+    bayesncl_objective(
+        z, logits, indexes, non_neg="relu", temperature=0.2, **options
+    ).nce.backward()
+    assert (z.grad.abs().amax(dim=1) > 0).all()
+    assert z.grad.abs().max() < 10
+
+
 def test_kl_weight_only_scales_the_kl_term():
     z, logits, indexes = batch()
     totals = []

@@ -91,7 +91,7 @@ def evaluate(
     with config.explained_data_errors(run_.cfg):
         train = evaluation.collect(model, train_loader, where, "training images")
         val = evaluation.collect(model, val_loader, where, "validation images")
-    num_classes = max(int(run_.cfg.data.num_classes), int(val.labels.max()) + 1)
+    num_classes = max(len(val_loader.dataset.classes), int(val.labels.max()) + 1)
     result = {
         "method": run_.cfg.method,
         "name": run_.cfg.name,
@@ -115,7 +115,7 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"--device {name} cannot be used: {reason} Choose auto or cpu.") from error

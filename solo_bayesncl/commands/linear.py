@@ -54,12 +54,13 @@ def train_linear(cfg: DictConfig) -> Path:
     cfg = host().linear_cfg(cfg)
     host().pl.seed_everything(cfg.seed, workers=True)
 
-    backbone = host().backbone(
-        cfg.backbone.name,
-        cfg.get("pretrain_method"),
-        dict(cfg.backbone.get("kwargs") or {}),
-        cifar_stem=weights.get("conv1.weight", torch.empty(0)).shape[-1:] == (3,),
-    )
+    with training.explained_model_errors(cfg):
+        backbone = host().backbone(
+            cfg.backbone.name,
+            cfg.get("pretrain_method"),
+            dict(cfg.backbone.get("kwargs") or {}),
+            cifar_stem=weights.get("conv1.weight", torch.empty(0)).shape[-1:] == (3,),
+        )
     runs.fill_module(backbone, weights, checkpoint)
     mixup_func, loss_func = _mixup(cfg)
     model = host().linear_model(backbone, cfg, loss_func=loss_func, mixup_func=mixup_func)

@@ -47,7 +47,8 @@ def pretrain(cfg: DictConfig) -> Path:
     cfg = host().pretrain_cfg(cfg)
     host().pl.seed_everything(cfg.seed, workers=True)
 
-    model = host().build(cfg)
+    with training.explained_model_errors(cfg):
+        model = host().build(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     with config.explained_data_errors(cfg):

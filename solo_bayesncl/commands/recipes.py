@@ -1,6 +1,7 @@
 """Finds and composes recipes: YAML files in solo-learn's layout, read by Hydra."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -12,10 +13,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from solo_bayesncl.console import results
 from solo_bayesncl.errors import InputError
 
 PACKAGED = Path(__file__).parents[1] / "recipes"  # in an installed package
 CLONE = Path(__file__).parents[2] / "scripts"  # beside the package in a clone
+
+HELP = """usage: solo-bayesncl pretrain|linear --config-path DIR --config-name NAME [key=value ...]
+
+DIR holds YAML recipes, e.g. scripts/pretrain/cifar; NAME is one of them, e.g. bayesncl.
+Any value of the recipe can be overridden: optimizer.lr=0.2. Hydra's other flags work too:
+--cfg job prints the recipe as composed, --multirun runs every combination of values."""
 
 
 def recipe_root() -> Path:
@@ -46,6 +54,28 @@ def find_folder(given: str) -> Path:
     )
 
 
+PATH_KEYS = (
+    "data.train_path",
+    "data.val_path",
+    "checkpoint.dir",
+    "pretrained_feature_extractor",
+    "resume_from_checkpoint",
+)
+
+
+def quote_paths(overrides: list[str]) -> list[str]:
+    """Overrides with paths quoted for Hydra, whose grammar refuses `=`, spaces and brackets."""
+
+    def quoted(override: str) -> str:
+        key, _, value = override.partition("=")
+        plain = re.fullmatch(r"[\w./~?-]*", value) or value.startswith(("'", '"')) or "," in value
+        if key.lstrip("+") not in PATH_KEYS or plain:
+            return override
+        return key + "='" + value.replace("'", "\\'") + "'"
+
+    return [quoted(override) for override in overrides]
+
+
 def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     """The configuration of a recipe, for use in a program.
 
@@ -59,7 +89,7 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     """
     with _explained():
         with initialize_config_dir(str(find_folder(folder)), version_base="1.2"):
-            cfg = compose(name, overrides)
+            cfg = compose(name, quote_paths(overrides))
         OmegaConf.set_struct(cfg, False)
         return cfg
 
@@ -82,7 +112,11 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
     Raises:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
-    arguments = _with_absolute_folder(arguments)
+    if {"-h", "--help"} & set(arguments):
+        results.print(HELP, markup=False)
+        return
+    _require_recipe(arguments)
+    arguments = quote_paths(_with_absolute_folder(arguments))
     command_line = list(sys.argv)
     failures: list[InputError] = []
 
@@ -111,9 +145,15 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
 def _one_message(error: Exception) -> str:
     cause = error.__cause__ or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    if "struct" in str(cause) or "Could not override" in str(error):
+    if "not in struct" in str(cause) or "Could not override" in str(error):
         lines.append("(To add a key that the recipe does not have, type ++key=value.)")
     return " ".join(dict.fromkeys(lines))
+
+
+def _require_recipe(arguments: list[str]) -> None:
+    for long, short in (("--config-path", "-cp"), ("--config-name", "-cn")):
+        if not any(argument.partition("=")[0] in (long, short) for argument in arguments):
+            raise InputError(f"{long} is missing.\n{HELP}")
 
 
 def _with_absolute_folder(arguments: list[str]) -> list[str]:

@@ -3,8 +3,10 @@
 import inspect
 import logging
 import os
+import shutil
 import tempfile
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -35,10 +37,11 @@ _NOISE = (
 
 def silence_noise() -> None:
     """Hides warnings that a user can do nothing about."""
+    host()  # Lightning sets its loggers' levels when it is imported
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def check_against_host(cfg: DictConfig) -> None:
@@ -50,13 +53,23 @@ def check_against_host(cfg: DictConfig) -> None:
 
 
 def require_full_batch(loader, cfg: DictConfig) -> None:
-    """Refuses data that do not fill one batch: the loaders drop the incomplete one."""
+    """Refuses data that do not fill one batch."""
     if len(loader) == 0:
+        raise InputError(config.too_few_images(cfg))
+
+
+@contextmanager
+def explained_model_errors(cfg: DictConfig):
+    """Turns what backbones and methods raise for wrong keyword arguments into one message."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, AssertionError, KeyError) as error:
         raise InputError(
-            f"data.train_path={cfg.data.train_path} holds fewer images than "
-            f"optimizer.batch_size={cfg.optimizer.batch_size}: no step would be taken. "
-            "Give more images or a smaller batch."
-        )
+            f"The model cannot be built from backbone.kwargs={cfg.backbone.get('kwargs')} and "
+            f"method_kwargs={cfg.get('method_kwargs')}: {error}"
+        ) from error
 
 
 def find_resume_point(cfg: DictConfig, kind: str) -> Path | None:
@@ -99,6 +112,8 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
     if continues and runs.checkpoint_epoch(resume_point) + 1 >= cfg.max_epochs:
         say("That run is finished: nothing to do.")
         return resume_point.parent
+    if resume_point is not None:
+        runs.require_fit(model, runs.load_weights(resume_point), resume_point)
     # every process of DDP must use the folder that the first one chose
     version = os.environ.get(VERSION_VARIABLE)
     if version is None:
@@ -125,7 +140,9 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
             frequency=cfg.checkpoint.frequency,
             keep_prev=cfg.checkpoint.keep_prev,
         )
-        checkpointer.continued = resume_point if continues else None
+        # a checkpoint that was asked for by name stays
+        asked_for = cfg.resume_from_checkpoint is not None
+        checkpointer.continued = resume_point if continues and not asked_for else None
         callbacks.append(checkpointer)
 
     trainer = pl.Trainer(**_trainer_options(cfg, [curves, other], callbacks, train_loader))
@@ -136,6 +153,10 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
                 trainer.fit(model, datamodule=datamodule, ckpt_path=resume_point)
             else:
                 trainer.fit(model, train_loader, val_loader, ckpt_path=resume_point)
+    except InputError:
+        if trainer.is_global_zero and not list(folder.glob("*.ckpt")):
+            shutil.rmtree(folder, ignore_errors=True)  # nothing was trained
+        raise
     finally:
         os.environ.pop(VERSION_VARIABLE, None)
     if trainer.interrupted:

@@ -44,7 +44,6 @@ from solo_bayesncl.hosts.common import (
     resize_dali_probe,
 )
 from solo_bayesncl.losses import info_nce
-from solo_bayesncl.nn import normalize
 from solo_bayesncl.transforms import statistics
 
 METHODS = solo.methods.METHODS
@@ -273,6 +272,11 @@ class ByConfig:
 class SimCLR(ByConfig, solo.methods.simclr.SimCLR, BaseMethod):
     """Main's SimCLR: one InfoNCE for any number of crops, over all processes."""
 
+    @property
+    def learnable_params(self) -> list[dict]:
+        *groups, projector = super().learnable_params
+        return [*groups, {"name": "projector", **projector}]
+
     def multicrop_forward(self, X: Tensor) -> dict:  # noqa: N803
         out = super().multicrop_forward(X)
         return {**out, "z": self.projector(out["feats"])}
@@ -282,7 +286,7 @@ class SimCLR(ByConfig, solo.methods.simclr.SimCLR, BaseMethod):
         z = torch.cat(out["z"])
         size = batch[-1].size(0)
         indexes = torch.arange(size, device=z.device) + self.global_rank * size
-        nce_loss = info_nce(normalize(z), indexes.repeat(self.num_crops), self.temperature)
+        nce_loss = info_nce(F.normalize(z, dim=1), indexes.repeat(self.num_crops), self.temperature)
         self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True, prog_bar=True)
         return nce_loss + out["loss"]
 

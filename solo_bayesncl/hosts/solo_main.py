@@ -136,7 +136,15 @@ def labelled_loaders(cfg: DictConfig, train_transform, val_transform):
 def dali_pretrain(cfg: DictConfig) -> pl.LightningDataModule:
     dali = _dali()
     build = partial(dali.build_transform_pipeline_dali, dali_device=cfg.dali.device)
-    return dali.PretrainDALIDataModule(
+
+    class GloballyNumbered(dali.PretrainDALIDataModule):
+        """Numbers samples by the global rank: by the local one, nodes share their numbers."""
+
+        def setup(self, stage=None):
+            super().setup(stage)
+            self.train_loader.model_rank = self.trainer.global_rank
+
+    return GloballyNumbered(
         dataset=cfg.data.dataset,
         train_data_path=cfg.data.train_path,
         transforms=_crops(cfg, build),

@@ -79,7 +79,10 @@ class NCL(SimCLR):
                     heads["z"], non_neg=self.non_neg, topk_k=self.topk_k
                 )
             self.log_interpretability(spaces, targets.repeat(self.num_crops))
-        return objective.total + out["loss"]
+        class_loss = out["loss"]
+        if self.cfg.data.get("no_labels", False):
+            class_loss = class_loss.nan_to_num()  # a mean over no labels
+        return objective.total + class_loss
 
     def statistics(self, objective: Objective) -> dict[str, Tensor]:
         """What is logged at every step besides the loss."""
@@ -96,8 +99,8 @@ class NCL(SimCLR):
         """
         for space, values in spaces.items():
             values = values.detach().float().cpu()
-            if not values.isfinite().all():
-                continue
+            if not values.isfinite().all():  # every process must log the same names
+                values = torch.zeros_like(values)
             summary = metrics.summary(values, targets.cpu())
             self.log_dict(
                 {f"{name}_{space}": value.float() for name, value in summary.items()},
