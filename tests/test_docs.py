@@ -114,7 +114,7 @@ def test_every_file_that_a_document_names_exists():
     for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for name in re.findall(
             r"`((?:docs|tests|solo_bayesncl|benchmarks)/[\w./]+)`", document.read_text()
-        ):  # noqa: E501
+        ):
             assert (ROOT / name).exists(), (document.name, name)
         for name in re.findall(r"\]\(([\w./]+)\)", document.read_text()):
             assert (document.parent / name).exists(), (document.name, name)
