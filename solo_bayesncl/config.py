@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from solo_bayesncl import settings
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
+from solo_bayesncl.settings import is_number
 
 DATASETS = ("cifar10", "cifar100", "stl10", "imagenet", "imagenet100", "custom")
 DOWNLOADED = ("cifar10", "cifar100", "stl10")
@@ -63,7 +64,7 @@ def check_pretrain(cfg: DictConfig) -> None:
     for index, augmentation in enumerate(cfg.augmentations):
         for key in ("crop_size", "num_crops"):
             value = augmentation.get(key)
-            if not (_is_number(value, int) and value >= 1):
+            if not (is_number(value, int) and value >= 1):
                 raise InputError(
                     f"augmentations.{index}.{key}={value!r}: give an integer of at least 1."
                 )
@@ -129,14 +130,14 @@ def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
     require_one_of(cfg.get("precision", 32), PRECISIONS, "precision")
     for key in COUNTS:
         value = OmegaConf.select(cfg, key)
-        if value is not None and not (_is_number(value, int) and value >= 1):
+        if value is not None and not (is_number(value, int) and value >= 1):
             raise InputError(f"{key}={value!r}: give an integer of at least 1.")
     for key in AMOUNTS:
         value = OmegaConf.select(cfg, key)
-        if value is not None and not (_is_number(value, (int, float)) and value >= 0):
+        if value is not None and not (is_number(value, (int, float)) and value >= 0):
             raise InputError(f"{key}={value!r}: give a number of at least 0.")
     workers = cfg.data.num_workers
-    if not (_is_number(workers, int) and workers >= 0):
+    if not (is_number(workers, int) and workers >= 0):
         raise InputError(f"data.num_workers={workers!r}: give an integer of at least 0.")
     steps = cfg.scheduler.get("lr_decay_steps")
     if cfg.scheduler.name == "step" and not (OmegaConf.is_list(steps) and len(steps)):
@@ -150,10 +151,6 @@ def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
     if cfg.data.get("format") == "dali":
         _check_dali(cfg)
     _check_paths(cfg)
-
-
-def _is_number(value: object, kinds: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _check_dali(cfg: DictConfig) -> None:
@@ -247,7 +244,7 @@ def _device_list(devices: object, accelerator: str) -> list[int]:
         devices = int(devices)
     if devices in ("auto", -1):
         return list(range(available))
-    if _is_number(devices, int) and devices >= 1:
+    if is_number(devices, int) and devices >= 1:
         devices = list(range(devices))
     elif OmegaConf.is_list(devices) and len(devices) and all(str(d).isdigit() for d in devices):
         devices = [int(device) for device in devices]

@@ -30,12 +30,13 @@ class Setting:
     meaning: str
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: Any, kinds: type | tuple[type, ...] = (int, float)) -> bool:
+    """Whether `value` is a number of one of the kinds; True and False are none."""
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _is_count(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return is_number(value, int) and value >= least
 
 
 def _names(default: str, names: tuple[str, ...], meaning: str) -> Setting:
@@ -48,7 +49,7 @@ def _flag(default: bool, meaning: str) -> Setting:
 
 def _above_zero(default: Any, meaning: str) -> Setting:
     return Setting(
-        default, "a number above 0", lambda value: _is_number(value) and value > 0, meaning
+        default, "a number above 0", lambda value: is_number(value) and value > 0, meaning
     )
 
 
@@ -86,20 +87,20 @@ BAYESNCL = {
     "bayesian_prior_prob": Setting(
         0.8,
         "a probability from 0 to 1",
-        lambda value: _is_number(value) and 0 <= value <= 1,
+        lambda value: is_number(value) and 0 <= value <= 1,
         "open-probability of the prior (rho)",
     ),
     "bayesian_kl_lambda": Setting(
         3e-5,
         "a number of at least 0",
-        lambda value: _is_number(value) and value >= 0,
+        lambda value: is_number(value) and value >= 0,
         "weight of the KL term (lambda)",
     ),
     "gate_type": _names("STE", GATE_TYPES, "estimator of the gate"),
     "gate_threshold": Setting(
         0.5,
         "a number from 0 to below 1",
-        lambda value: _is_number(value) and 0 <= value < 1,
+        lambda value: is_number(value) and 0 <= value < 1,
         "open-probability above which a hard gate opens",
     ),
     "sigmoid_temperature": _above_zero(1.0, "temperature that divides the gate's logits"),
@@ -163,6 +164,6 @@ def _check_gate(cfg: DictConfig) -> None:
             "codes do not learn. Choose gate_init=official, or a prior above the threshold."
         )
     lr = cfg.optimizer.get("gating_head_lr")
-    if lr is not None and not (_is_number(lr) and lr >= 0):
+    if lr is not None and not (is_number(lr) and lr >= 0):
         raise InputError(f"optimizer.gating_head_lr={lr!r}: give a number of at least 0, or null.")
     cfg.optimizer.gating_head_lr = lr

@@ -122,10 +122,7 @@ def test_trains_and_evaluates_on_the_gpu(images, tmp_path):
 
 def test_dali_reads_images_without_labels(jpegs, tmp_path):
     pytest.importorskip("nvidia.dali")
-    flat = tmp_path / "flat"
-    flat.mkdir()
-    for number, path in enumerate(sorted(jpegs.glob("train/*/*.jpg"))):
-        shutil.copy(path, flat / f"{number}.jpg")
+    flat = without_labels(jpegs, tmp_path / "flat")
     pretrain(
         jpegs,
         tmp_path,
@@ -172,11 +169,16 @@ def test_gradient_accumulation_and_multicrop_and_no_validation(images, tmp_path)
     assert "val_acc1" not in rows(run)[0]
 
 
-def test_images_without_labels(images, tmp_path):
-    flat = tmp_path / "flat"
+def without_labels(images, flat):
+    """The training images in one folder."""
     flat.mkdir()
-    for number, path in enumerate(sorted(images.glob("train/*/*.png"))):
-        shutil.copy(path, flat / f"{number}.png")
+    for number, path in enumerate(sorted(images.glob("train/*/*"))):
+        shutil.copy(path, flat / f"{number}{path.suffix}")
+    return flat
+
+
+def test_images_without_labels(images, tmp_path):
+    flat = without_labels(images, tmp_path / "flat")
     pretrain(
         images,
         tmp_path,

@@ -149,6 +149,13 @@ def test_interpretability_is_logged_on_the_first_batch_of_an_epoch_only():
     assert 1 / 6 < model.logged["semantic_consistency_codes"] <= 1
 
 
+def test_statistics_of_codes_that_are_not_finite_are_nan():
+    model = build("ncl")
+    codes = torch.full((4, 16), torch.inf)
+    model.log_interpretability({"codes": codes}, torch.arange(4))
+    assert model.logged["activation_sparsity_codes"] != model.logged["activation_sparsity_codes"]
+
+
 def test_data_without_labels_trains_and_leaves_class_statistics_out():
     model = build("bayesncl")
     model.cfg.data.no_labels = True

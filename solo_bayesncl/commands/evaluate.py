@@ -91,7 +91,9 @@ def evaluate(
     with config.explained_data_errors(run_.cfg):
         train = evaluation.collect(model, train_loader, where, "training images")
         val = evaluation.collect(model, val_loader, where, "validation images")
-    num_classes = max(len(val_loader.dataset.classes), int(val.labels.max()) + 1)
+    # not every data set of the host tells its classes
+    classes = getattr(val_loader.dataset, "classes", range(run_.cfg.data.num_classes))
+    num_classes = max(len(classes), int(val.labels.max()) + 1)
     result = {
         "method": run_.cfg.method,
         "name": run_.cfg.name,

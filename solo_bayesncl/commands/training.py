@@ -154,8 +154,9 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
             else:
                 trainer.fit(model, train_loader, val_loader, ckpt_path=resume_point)
     except InputError:
-        if trainer.is_global_zero and not list(folder.glob("*.ckpt")):
-            shutil.rmtree(folder, ignore_errors=True)  # nothing was trained
+        started = trainer.current_epoch > 0 or list(folder.glob("*.ckpt"))
+        if trainer.is_global_zero and not started:
+            shutil.rmtree(folder, ignore_errors=True)  # no epoch, so nothing to lose
         raise
     finally:
         os.environ.pop(VERSION_VARIABLE, None)

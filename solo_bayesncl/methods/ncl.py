@@ -99,11 +99,11 @@ class NCL(SimCLR):
         """
         for space, values in spaces.items():
             values = values.detach().float().cpu()
-            if not values.isfinite().all():  # every process must log the same names
-                values = torch.zeros_like(values)
-            summary = metrics.summary(values, targets.cpu())
+            finite = bool(values.isfinite().all())
+            summary = metrics.summary(values.nan_to_num(0, 0, 0), targets.cpu())
             self.log_dict(
-                {f"{name}_{space}": value.float() for name, value in summary.items()},
+                # nan rather than nothing: every process must log the same names
+                {f"{k}_{space}": v.float() if finite else torch.nan for k, v in summary.items()},
                 on_step=False,
                 on_epoch=True,
                 sync_dist=True,
