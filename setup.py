@@ -22,7 +22,10 @@ setup(
     ],
     # the recipes of `scripts/` travel inside the package
     package_dir={"solo_bayesncl.recipes": "scripts"},
-    package_data={"solo_bayesncl.recipes": ["*/*/*.yaml", "*/*/*/*.yaml"]},
+    package_data={
+        "solo_bayesncl.recipes": ["*/*.yaml", "*/*/*.yaml", "*/*/*/*.yaml"],
+        "solo_bayesncl.report": ["page.html.j2", "page.css", "page.js"],
+    },
     entry_points={"console_scripts": ["solo-bayesncl = solo_bayesncl.__main__:main"]},
     install_requires=[
         "torch>=2.0",
@@ -37,6 +40,10 @@ setup(
         "pillow>=9",
         "matplotlib>=3.6",
         "scikit-learn>=1.1",
+        "scipy>=1.8",
+        "jinja2>=3",
+        "safetensors",
+        "tabulate>=0.9",
     ],
     extras_require={
         # what solo-learn 1.0.2 needs on a current torch, in place of its pins
@@ -45,14 +52,15 @@ setup(
             "torchmetrics==0.11.4",
             "setuptools<81",
             "einops",
-            "scipy",
             "tqdm",
             "wandb",
         ],
         "dali": ["nvidia-dali-cuda120"],
         "wandb": ["wandb"],
         "h5": ["h5py"],
-        "test": ["pytest", "hypothesis", "ruff"],
+        # of the runs of `compare`: processes of one machine, jobs of SLURM
+        "launchers": ["hydra-joblib-launcher", "hydra-submitit-launcher"],
+        "test": ["pytest", "hypothesis", "ruff", "selenium", "hydra-joblib-launcher"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

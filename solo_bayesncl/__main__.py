@@ -16,10 +16,12 @@ COMMANDS = {
     "pretrain": "pretrain a method from a YAML recipe",
     "linear": "train a linear classifier on a pretrained backbone from a YAML recipe",
     "evaluate": "measure the interpretability and accuracy of a pretrained model",
+    "explain": "say what single dimensions of a pretrained model mean, on a page and per image",
+    "compare": "pretrain, evaluate and probe methods over seeds; tables, figures and a page",
     "data": "generate the demo data sets",
     "doctor": "say what is installed, what that allows and what to do about the rest",
 }
-HYDRA_COMMANDS = ("pretrain", "linear")
+HYDRA_COMMANDS = ("pretrain", "linear", "compare")
 
 
 def main(arguments: list[str] | None = None) -> int:

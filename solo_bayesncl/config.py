@@ -51,7 +51,6 @@ AMOUNTS = (
     "scheduler.warmup_epochs",
     "scheduler.warmup_start_lr",
     "scheduler.min_lr",
-    "seed",
 )
 SECTIONS = ("backbone", "data", "optimizer", "scheduler", "checkpoint", "method_kwargs", "wandb")
 LARS_KEYS = ("clip_lr", "eta", "exclude_bias_n_norm")
@@ -136,9 +135,10 @@ def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
         value = OmegaConf.select(cfg, key)
         if value is not None and not (is_number(value, (int, float)) and value >= 0):
             raise InputError(f"{key}={value!r}: give a number of at least 0.")
-    workers = cfg.data.num_workers
-    if not (is_number(workers, int) and workers >= 0):
-        raise InputError(f"data.num_workers={workers!r}: give an integer of at least 0.")
+    for key in ("data.num_workers", "seed"):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not (is_number(value, int) and value >= 0):
+            raise InputError(f"{key}={value!r}: give an integer of at least 0.")
     steps = cfg.scheduler.get("lr_decay_steps")
     if cfg.scheduler.name == "step" and not (OmegaConf.is_list(steps) and len(steps)):
         raise InputError("scheduler.name=step needs scheduler.lr_decay_steps, e.g. [60,80].")

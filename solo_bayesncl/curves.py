@@ -1,7 +1,6 @@
 """Training curves of a run as `metrics.csv` in its folder, kept across interruptions."""
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +72,7 @@ class CurvesLogger(Logger):
     def save(self) -> None:
         if not self.rows or host().pl.utilities.rank_zero_only.rank != 0:
             return
-        columns = {key: None for row in self.rows for key in row}
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        files.write_text(self.path, text.getvalue())
+        files.write_csv(self.path, self.rows)
 
     def finalize(self, status: str) -> None:
         self.save()

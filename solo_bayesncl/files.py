@@ -1,35 +1,54 @@
 """The one place that writes files: whole or not at all."""
 
+import csv
+import io
 import json
-import os
-import tempfile
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` to a temporary neighbour, then renames it: a reader never sees half of it."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a temporary neighbour, then renames it: a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
+        # not of `tempfile`, whose files nobody else may read
+        with temporary.open("xb") as file:
+            file.write(content)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
     """Writes `content` as JSON; numbers that JSON has no word for (nan, inf) become null."""
-    write_text(path, json.dumps(_plain(content), indent=2) + "\n")
+    write_text(path, json.dumps(plain(content), indent=indent) + "\n")
 
 
-def _plain(content: Any) -> Any:
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes rows under the columns of all of them, in order of appearance; None as empty."""
+    columns = {key: None for row in rows for key in row}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def plain(content: Any) -> Any:
+    """`content` in JSON's own types, nan and infinities as None."""
     if isinstance(content, dict):
-        return {str(key): _plain(value) for key, value in content.items()}
+        return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
+        return [plain(value) for value in content]
     if isinstance(content, float) and content - content != 0:
         return None
     return content

@@ -109,6 +109,23 @@ def bayesncl_objective(
     )
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """What a trained model makes of projections; all (N, D).
+
+    Attributes:
+        projections: non-negative head, TopK and unit length, before the gate.
+        codes: gated and normalised projections; the projections themselves without a gate.
+        probs: posterior open-probabilities, None without a gate.
+        mask: values of the gate, None without a gate.
+    """
+
+    projections: Tensor
+    codes: Tensor
+    probs: Tensor | None = None
+    mask: Tensor | None = None
+
+
 def encode(
     z: Tensor,
     gate_logits: Tensor | None = None,
@@ -118,19 +135,18 @@ def encode(
     gate_type: str = "STE",
     gate_temperature: float = 1.0,
     gate_threshold: float = 0.5,
-) -> tuple[Tensor, Tensor | None]:
+) -> Encoding:
     """Codes for evaluation: the gate as trained but without noise, hard unless it is `soft`.
 
     Args:
         z: (N, D) raw outputs of the projector.
         gate_logits: (N, D) raw outputs of the gating head, None for methods without a gate.
 
-    Returns:
-        (codes, probs), both (N, D); probs is None without a gate. Other arguments as above.
+    Other arguments as above.
     """
     projections = project(z, non_neg=non_neg, topk_k=topk_k)
     if gate_logits is None:
-        return projections, None
+        return Encoding(projections, codes=projections)
     noiseless = "soft" if gate_type == "soft" else "STE"
     mask, probs = gate(full_precision(gate_logits), noiseless, gate_temperature, gate_threshold)
-    return _gated(projections, mask, gate_type), probs
+    return Encoding(projections, _gated(projections, mask, gate_type), probs, mask)

@@ -69,6 +69,11 @@ class Run:
         """Epoch of the checkpoint, from 0; -1 if its name does not tell."""
         return checkpoint_epoch(self.checkpoint)
 
+    @property
+    def optimizer_steps(self) -> int | None:
+        """Optimizer steps that the checkpoint is the result of, if it tells."""
+        return load_checkpoint(self.checkpoint).get("global_step")
+
 
 def checkpoint_epoch(checkpoint: Path) -> int:
     found = re.search(r"ep=(\d+)\.ckpt$", checkpoint.name)
@@ -166,19 +171,20 @@ def find_resumable(cfg: DictConfig, kind: str) -> Run | None:
         kind: folder below `checkpoint.dir`: the method's name, or "linear".
     """
     parent = Path(cfg.checkpoint.dir) / kind
-    wanted = _comparable(OmegaConf.to_container(cfg))
+    wanted = comparable(OmegaConf.to_container(cfg))
     candidates = []
     for record in parent.glob("*/args.json"):
         try:
             run = Run.open(record.parent)
         except InputError:
             continue
-        if _comparable(OmegaConf.to_container(run.cfg)) == wanted:
+        if comparable(OmegaConf.to_container(run.cfg)) == wanted:
             candidates.append(run)
     return max(candidates, key=lambda run: run.checkpoint.stat().st_mtime, default=None)
 
 
-def _comparable(settings: dict) -> dict:
+def comparable(settings: dict) -> dict:
+    """Settings without those that do not change what is learned, in JSON's own types."""
     kept = json.loads(json.dumps(settings, default=str))
     for key in NOT_COMPARED:
         *path, last = key.split(".")

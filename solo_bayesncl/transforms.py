@@ -5,8 +5,11 @@ of the recipe's crops (224 gives exactly main's), and with the mean and standard
 pretraining used.
 """
 
+import copy
+
 from omegaconf import DictConfig
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch.utils.data import Dataset
 from torchvision import transforms as T
 
 STATISTICS = {
@@ -55,3 +58,10 @@ def probe_transform(dataset: str, crop: DictConfig) -> T.Compose:
             T.Normalize(*statistics(dataset, crop)),
         ]
     )
+
+
+def untransformed(images: Dataset) -> Dataset:
+    """The same data set of the host, yielding (PIL image, label)."""
+    images = copy.copy(images)
+    images.transform = None
+    return images

@@ -221,11 +221,11 @@ def test_codes_use_the_gate_as_trained():
     options = {"gate_threshold": 0.7, "sigmoid_temperature": 0.5, "non_neg": "relu"}
     model = build("bayesncl", **options).eval()
     out = model(torch.randn(5, 3, 32, 32))
-    codes, probs = model.codes(out)
+    encoding = model.encode(out)
     open_ = torch.sigmoid(out["gate_logits"] / 0.5) > 0.7
-    torch.testing.assert_close(probs, torch.sigmoid(out["gate_logits"] / 0.5))
-    assert ((codes != 0) <= open_).all()
-    assert (codes >= 0).all()
+    torch.testing.assert_close(encoding.probs, torch.sigmoid(out["gate_logits"] / 0.5))
+    assert ((encoding.codes != 0) == (encoding.projections != 0) & open_).all()
+    assert (encoding.codes >= 0).all()
 
 
 def test_objective_receives_every_setting(monkeypatch):

@@ -2,6 +2,8 @@
 
 import doctest
 import importlib
+import itertools
+import math
 import os
 import pkgutil
 from pathlib import Path
@@ -14,10 +16,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, mutual_info_score
 
 from solo_bayesncl import metrics
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.metrics import InterpretabilityMetrics, retrieval, statistics
+from solo_bayesncl.metrics import InterpretabilityMetrics, factors, retrieval, statistics
+
+# The function of this name hides its module.
+monosemanticity_module = importlib.import_module("solo_bayesncl.metrics.monosemanticity")
 
 GOLDEN = Path(__file__).parent / "golden" / "metrics"
 GOLDEN_NAMES = {
@@ -56,14 +62,21 @@ def by_functions(features, labels):
         values[f"orthogonality_{name}"] = value
     for name in (
         "semantic_consistency",
+        "adjusted_consistency",
         "weighted_consistency",
+        "activation_weighted_consistency",
         "support_thresholded_consistency",
+        "class_coverage",
     ):
         values[name] = getattr(metrics, name)(features, labels)
     for name in (
+        "supported_dims",
+        "paired_dims",
         "active_dims",
+        "dead_dims",
         "code_length",
         "activation_sparsity",
+        "hoyer_sparsity",
         "non_negative_ratio",
         "effective_rank",
     ):
@@ -156,12 +169,21 @@ def test_names_of_classes_do_not_matter():
 def test_work_in_chunks_equals_work_at_once(monkeypatch):
     features, labels = random_codes(0)
     at_once = by_functions(features, labels)
-    precision = metrics.retrieval_precision(features, labels, dims=[12])
+    others = (
+        lambda: metrics.retrieval_precision(features, labels, dims=[12]),
+        lambda: metrics.mean_average_precision(features, labels),
+        lambda: metrics.mutual_information(features, labels),
+        lambda: metrics.monosemanticity(features, features.roll(1, 0)).per_dimension,
+    )
+    others_at_once = [function() for function in others]
     monkeypatch.setattr(statistics, "_CHUNK_ENTRIES", 7 * 12)
     monkeypatch.setattr(statistics, "_GRAM_ROWS", 7)
     monkeypatch.setattr(retrieval, "_CHUNK_SIMILARITIES", 7 * 60)
+    monkeypatch.setattr(factors, "_CHUNK_ENTRIES", 5 * 60)
+    monkeypatch.setattr(monosemanticity_module, "_CHUNK_ROWS", 7)
     assert by_functions(features, labels) == same(at_once)
-    torch.testing.assert_close(metrics.retrieval_precision(features, labels, dims=[12]), precision)
+    for function, expected in zip(others, others_at_once, strict=True):
+        torch.testing.assert_close(function(), expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -215,11 +237,16 @@ def test_float16_is_close_to_float32():
 def test_autocast_changes_nothing():
     features, labels = (x.float() if x.is_floating_point() else x for x in random_codes(0))
     expected = by_functions(features, labels)
-    precision = metrics.retrieval_precision(features, labels, dims=[12])
+    others = (
+        lambda: metrics.retrieval_precision(features, labels, dims=[12]),
+        lambda: metrics.mean_average_precision(features, labels),
+        lambda: metrics.monosemanticity(features, features).mean,
+    )
+    others_without = [function() for function in others]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert by_functions(features, labels) == expected
         assert by_class([(features, labels)], num_classes=4) == same(expected)
-        assert metrics.retrieval_precision(features, labels, dims=[12]).equal(precision)
+        assert all(f().equal(value) for f, value in zip(others, others_without, strict=True))
 
 
 def test_metrics_keep_no_gradient_history():
@@ -255,6 +282,98 @@ def test_support_threshold_of_zero_is_the_official_consistency():
     assert thresholded == metrics.semantic_consistency(features, labels)
 
 
+def test_support_threshold_of_zero_supports_every_live_dimension():
+    features, _ = random_codes(0)
+    assert metrics.supported_dims(features, min_share=0) == metrics.active_dims(features)
+
+
+def test_weak_activations_count_for_little_where_consistency_is_weighted_by_activation():
+    codes, labels = torch.tensor([[1.0], [1.0], [0.01], [0.01]]), torch.tensor([0, 0, 1, 1])
+    assert metrics.weighted_consistency(codes, labels) == 0.5
+    assert metrics.activation_weighted_consistency(codes, labels) == pytest.approx(2 / 2.02)
+
+
+def test_a_class_owns_a_dimension_by_more_than_half_of_two_or_more_samples():
+    dense, lone, even, owned = torch.zeros(4, 12).unbind()
+    dense[:], lone[0], even[[3, 4]], owned[[3, 6, 7]] = 1, 1, 1, 1
+    labels = torch.tensor([0, 1, 2]).repeat(4)
+    labels[[6, 7]] = 2
+    for column, classes in ((dense, 0), (lone, 0), (even, 0), (owned, 1)):
+        assert metrics.class_coverage(column.unsqueeze(1), labels) == classes
+
+
+def test_a_class_that_owns_two_dimensions_is_covered_once():
+    labels = torch.arange(3).repeat(4)
+    codes = torch.eye(3)[labels]
+    assert metrics.class_coverage(codes.repeat(1, 2), labels) == 3
+
+
+def test_hoyer_sparsity_depends_on_the_proportions_of_a_sample_alone():
+    features, _ = random_codes(0)
+    scaled = features * torch.arange(1.0, 61.0).unsqueeze(1)
+    assert metrics.hoyer_sparsity(scaled) == pytest.approx(float(metrics.hoyer_sparsity(features)))
+
+
+def test_hoyer_sparsity_of_a_single_dimension_is_undefined():
+    assert metrics.hoyer_sparsity(torch.tensor([[0.3], [0.7]])).isnan()
+
+
+# Chance
+
+
+def test_adjusted_consistency_is_zero_over_all_orders_of_the_labels():
+    labels = (0, 0, 0, 1, 1, 2)
+    supports = torch.arange(6).unsqueeze(1) < torch.tensor([2, 3, 5, 6])
+    values = [
+        metrics.adjusted_consistency(supports.double(), torch.tensor(order))
+        for order in itertools.permutations(labels)
+    ]
+    assert torch.stack(values).mean() == pytest.approx(0, abs=1e-12)
+
+
+def test_adjusted_consistency_of_shuffled_labels_is_zero_within_its_standard_error():
+    features, labels = random_codes(0, samples=200)
+    generator = torch.Generator().manual_seed(0)
+    values = torch.stack(
+        [
+            metrics.adjusted_consistency(features, labels[torch.randperm(200, generator=generator)])
+            for _ in range(300)
+        ]
+    )
+    assert abs(values.mean()) < 3 * values.std() / 300**0.5 < 0.002
+
+
+def test_adjusted_consistency_is_one_where_every_dimension_belongs_to_one_class():
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, 2])
+    assert metrics.adjusted_consistency(torch.eye(3)[labels], labels) == 1
+
+
+def test_adjusted_consistency_does_not_depend_on_the_number_of_active_samples():
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 0, 1, 2])
+    # Every dimension is active on another subset of the first seven samples, all of one size.
+    by_size = {}
+    for size in range(2, 8):
+        subsets = list(itertools.combinations(range(7), size))
+        codes = torch.zeros(10, len(subsets))
+        for dim, subset in enumerate(subsets):
+            codes[list(subset), dim] = 1
+        by_size[size] = [
+            float(metric(codes, labels))
+            for metric in (metrics.adjusted_consistency, metrics.semantic_consistency)
+        ]
+    adjusted, official = zip(*by_size.values(), strict=True)
+    assert adjusted == pytest.approx([adjusted[-1]] * 6, abs=1e-12)
+    assert official[0] > official[-1] + 0.04  # fewer samples, higher consistency
+
+
+def test_dimensions_of_a_single_sample_are_left_out_of_the_adjusted_consistency():
+    codes, labels = torch.eye(4), torch.tensor([0, 0, 1, 1])
+    assert metrics.adjusted_consistency(codes, labels).isnan()
+    assert metrics.paired_dims(codes) == 0
+    codes[:2, 0] = 1
+    assert metrics.adjusted_consistency(codes, labels) == metrics.paired_dims(codes) == 1
+
+
 def test_null_of_perfect_codes_is_the_consistency_of_chance():
     labels = torch.arange(4).repeat_interleave(500)
     codes = torch.eye(4)[labels]
@@ -271,11 +390,215 @@ def test_null_repeats_with_its_generator():
     assert first == second
 
 
+def test_null_is_the_mean_over_its_permutations():
+    features, labels = random_codes(0)
+    generator, again = (torch.Generator().manual_seed(3) for _ in range(2))
+    one_by_one = [
+        metrics.shuffled_label_null(features, labels, generator, permutations=1) for _ in range(4)
+    ]
+    together = metrics.shuffled_label_null(features, labels, again, permutations=4)
+    assert len(set(one_by_one)) > 1
+    assert together == pytest.approx(float(sum(one_by_one)) / 4)
+
+
 def test_null_leaves_the_labels_as_they_were():
     features, labels = random_codes(0)
     before = labels.clone()
     metrics.shuffled_label_null(features, labels)
     assert labels.equal(before)
+
+
+# Single dimensions
+
+
+@quickly
+@given(st.integers(0, 2**32 - 1))
+def test_averages_are_means_of_the_columns(seed):
+    features, labels = random_codes(seed)
+    table = metrics.per_dimension(features, labels, num_classes=9)
+    values = by_functions(features, labels)
+    for column, name in (
+        ("consistency", "semantic_consistency"),
+        ("adjusted_consistency", "adjusted_consistency"),
+        ("entropy", "semantic_entropy_sum"),
+    ):
+        assert float(table[column].nanmean()) == same(values[name])
+    assert float(table["density"].sum()) == same(values["code_length"])
+
+
+def test_columns_describe_each_dimension():
+    codes = torch.tensor([[0.5, 0, 0, 0], [0.3, 0, 0.2, 0], [0.1, 0.4, 0.2, 0], [0, 0, 9e-6, 0]])
+    table = metrics.per_dimension(codes, torch.tensor([1, 1, 0, 0]), num_classes=3)
+    nan = math.nan
+    expected = {
+        "support": [3, 1, 2, 0],
+        "density": [0.75, 0.25, 0.5, 0.0],
+        # 9e-6 is not active: it has no part in the mean
+        "mean_activation": [0.3, 0.4, 0.2, nan],
+        "consistency": [2 / 3, 1.0, 0.5, nan],
+        # two of the six pairs of samples share a class by chance: 1/3
+        "adjusted_consistency": [0.0, nan, -0.5, nan],
+        "owner": [1, 0, 0, -1],
+        "class_counts": [[1, 2, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]],
+    }
+    assert set(table) == {*expected, "entropy"}
+    for name, column in expected.items():
+        assert np.array(table[name]) == pytest.approx(np.array(column), nan_ok=True)
+    integers = {name for name, column in table.items() if column.dtype == torch.int64}
+    assert integers == {"support", "owner", "class_counts"}
+    assert all(table[name].dtype == torch.float64 for name in set(table) - integers)
+
+
+# Factors
+
+
+@quickly
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.booleans())
+def test_mutual_information_is_that_of_sklearn_less_its_bias(seed, bins, rounded):
+    features, factor = random_codes(seed)
+    features = features.mul(4).round() / 4 if rounded else features  # many equal values
+    states = [reference.states(column, bins) for column in features.numpy().T]
+    expected = [
+        mutual_info_score(state, factor) - (len(set(state)) - 1) * (len(set(factor)) - 1) / 120
+        for state, factor in ((state, factor.tolist()) for state in states)
+    ]
+    values = metrics.mutual_information(features, factor, bins)
+    np.testing.assert_allclose(values, expected, atol=1e-12)
+
+
+def test_mutual_information_of_an_unrelated_factor_is_zero_on_average():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.rand(400, 300, generator=generator) - 0.5
+    factor = torch.randint(0, 5, (400,), generator=generator)
+    values = metrics.mutual_information(features.relu(), factor)
+    bias = 4 * 4 / 800
+    assert abs(values.mean()) < 3 * values.std() / 300**0.5 < bias / 10
+
+
+def test_mutual_information_of_a_factor_that_a_dimension_spells_out_is_its_entropy():
+    factor = torch.arange(4).repeat(500)
+    values = metrics.mutual_information((factor / 4).unsqueeze(1), factor)
+    assert values == pytest.approx(math.log(4) - 3 * 3 / 4000)
+
+
+def test_equal_activations_share_a_state():
+    # Two thirds of the samples at 1: they are not split, in whatever order they come.
+    features = torch.tensor([[1.0], [1.0], [1.0], [1.0], [0.2], [0.3]]).repeat(20, 1)
+    factor = torch.tensor([0, 1, 0, 1, 0, 1]).repeat(20)
+    values = metrics.mutual_information(features, factor, bins=2)
+    assert values == pytest.approx(-1 / 240)
+
+
+def test_mutual_information_depends_on_levels_not_on_their_names():
+    features, factor = random_codes(0)
+    values = metrics.mutual_information(features, factor)
+    assert metrics.mutual_information(features, factor * 10**12).equal(values)
+
+
+def test_a_dimension_of_one_state_has_no_information():
+    constant = torch.tensor([[0.0, 0.7]]).repeat(5, 1)
+    assert metrics.mutual_information(constant, torch.arange(5)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("column", "levels", "kind"),
+    [
+        (["b", "a", "b"], [1, 0, 1], "categorical"),
+        (["10", "9", "9.0"], [1, 0, 0], "categorical"),
+        ([0.5, -1.0, 0.5], [1, 0, 1], "categorical"),
+        (["", None, "1"], [0, 0, 1], "categorical"),
+        (list(map(str, range(20))), list(range(20)), "categorical"),
+        (list(map(str, range(24))), [i // 3 for i in range(24)], "binned"),
+        (["0"] * 60 + list(map(str, range(1, 21))), [0] * 60 + [1] * 10 + [2] * 10, "binned"),
+        (["nan", *map(str, range(1, 25))], None, "categorical"),
+    ],
+)
+def test_columns_become_levels(column, levels, kind):
+    found = metrics.levels_of(column)
+    assert found.kind == kind
+    assert found.levels.dtype == torch.int64
+    assert sorted(set(found.levels.tolist())) == list(range(found.num_levels))
+    assert levels is None or found.levels.tolist() == levels
+
+
+# Monosemanticity
+
+
+@quickly
+@given(st.integers(0, 2**32 - 1), st.integers(2, 20))
+def test_monosemanticity_is_the_weighted_mean_over_pairs(seed, samples):
+    features, _ = random_codes(seed, samples, dims=6)
+    embeddings = random_codes(seed + 1, samples, dims=4)[0] * 3
+    result = metrics.monosemanticity(features, embeddings)
+    columns = [reference.monosemanticity(c, embeddings.numpy()) for c in features.numpy().T]
+    np.testing.assert_allclose(result.per_dimension, columns, atol=1e-9)
+    defined = [value for value in columns if not math.isnan(value)]
+    assert float(result.mean) == same(reference.mean(defined), rel=1e-9)
+    vectors = reference.unit(embeddings.numpy())
+    cosines = [float(a @ b) for a, b in itertools.combinations(vectors, 2)]
+    assert float(result.chance) == same(reference.mean(cosines), rel=1e-9)
+
+
+def test_a_dimension_without_pairs_or_without_differences_has_no_monosemanticity():
+    dead, lone, constant = torch.zeros(5), torch.tensor([0.0, 1, 0, 0, 0]), torch.full((5,), 0.4)
+    result = metrics.monosemanticity(torch.stack([dead, lone, constant], 1), torch.eye(5))
+    assert result.per_dimension.isnan().all()
+    assert result.mean.isnan()
+    assert result.chance == pytest.approx(0)
+
+
+def test_monosemanticity_compares_directions_and_nothing_is_similar_to_zero():
+    codes = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    embeddings = torch.tensor([[1.0, 0.0], [9.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    assert metrics.monosemanticity(codes, embeddings).per_dimension.tolist() == [1, 0]
+
+
+# Mean average precision
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_average_precision_is_the_mean_over_the_orders_of_equally_near_samples(seed):
+    rng = np.random.default_rng(seed)
+    features, labels = np.eye(4)[rng.integers(0, 3, 7)], rng.integers(0, 3, 7)
+    features[0] = 0
+    value = metrics.mean_average_precision(torch.from_numpy(features), torch.from_numpy(labels))
+    expected = reference.mean_average_precision(features, labels)
+    assert value == pytest.approx(expected, rel=1e-12)
+
+
+def test_average_precision_without_ties_is_that_of_sklearn():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(50, 10, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (50,), generator=generator)
+    unit = torch.nn.functional.normalize(features)
+    expected = [
+        average_precision_score(labels[others] == labels[query], unit[others] @ unit[query])
+        for query in range(50)
+        for others in [torch.arange(50) != query]
+    ]
+    value = metrics.mean_average_precision(features, labels)
+    assert value == pytest.approx(np.mean(expected), rel=1e-12)
+
+
+def test_queries_without_a_partner_are_left_out_of_average_precision():
+    codes, labels = torch.eye(3)[[0, 0, 1, 2]], torch.tensor([0, 0, 1, 2])
+    assert metrics.mean_average_precision(codes, labels) == 1
+    assert metrics.mean_average_precision(torch.eye(4), torch.arange(4)).isnan()
+
+
+def test_average_precision_of_codes_that_are_all_alike_is_near_the_share_of_a_label():
+    labels = torch.arange(1000) % 2
+    value = metrics.mean_average_precision(torch.ones(1000, 3), labels)
+    assert value == pytest.approx(0.5, abs=0.005)
+
+
+def test_average_precision_does_not_depend_on_the_order_of_samples():
+    codes, labels = torch.eye(4)[torch.arange(60) % 4], torch.arange(60) % 7
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        metrics.mean_average_precision(codes[order], labels[order]),
+        metrics.mean_average_precision(codes, labels),
+    )
 
 
 # Degenerate codes
@@ -284,7 +607,11 @@ def test_null_leaves_the_labels_as_they_were():
 def test_codes_without_any_activation_have_no_consistency_rank_or_angles():
     values = by_functions(torch.zeros(5, 3), torch.arange(5))
     defined = {
+        "supported_dims": 0.0,
+        "paired_dims": 0.0,
+        "class_coverage": 0.0,
         "active_dims": 0.0,
+        "dead_dims": 3.0,
         "code_length": 0.0,
         "activation_sparsity": 1.0,
         "non_negative_ratio": 1.0,
@@ -298,6 +625,9 @@ def test_one_class_is_fully_consistent_without_entropy():
     values = by_functions(features, torch.zeros(len(features), dtype=torch.int64))
     assert values["semantic_consistency"] == values["weighted_consistency"] == 1
     assert values["semantic_entropy_sum"] == values["semantic_entropy_frequency"] == 0
+    assert math.copysign(1, values["semantic_entropy_sum"]) == 1  # 0.0, not -0.0
+    assert math.isnan(values["adjusted_consistency"])
+    assert values["class_coverage"] == 1
 
 
 def test_an_all_zero_row_counts_as_a_sample_that_activates_nothing():
@@ -343,7 +673,7 @@ def test_state_does_not_grow_with_the_samples():
     for seed in range(1, 10):
         metric.update(*random_codes(seed))
     assert sizes(metric) == after_one_batch
-    assert sum(after_one_batch.values()) == 12 * 12 + 2 * 4 * 12 + 4 + 1
+    assert sum(after_one_batch.values()) == 12 * 12 + 2 * 4 * 12 + 4 + 3
 
 
 def test_forward_gives_the_batch_and_compute_gives_all():
@@ -427,15 +757,24 @@ bad_labels = pytest.mark.parametrize(
 @bad_features
 def test_bad_features_are_refused(features, message):
     for function in (
+        metrics.supported_dims,
+        metrics.paired_dims,
         metrics.active_dims,
+        metrics.dead_dims,
         metrics.code_length,
         metrics.activation_sparsity,
+        metrics.hoyer_sparsity,
         metrics.non_negative_ratio,
         metrics.effective_rank,
         metrics.orthogonality,
+        lambda features: metrics.per_dimension(features, LABELS, 4),
+        lambda features: metrics.mutual_information(features, LABELS),
+        lambda features: metrics.monosemanticity(features, FEATURES),
     ):
         with pytest.raises(InputError, match=f"features: .*{message}"):
             function(features)
+    with pytest.raises(InputError, match=f"embeddings: .*{message}"):
+        metrics.monosemanticity(FEATURES, features)
     with pytest.raises(InputError, match=f"codes: .*{message}"):
         InterpretabilityMetrics(4).update(features, LABELS)
 
@@ -444,15 +783,22 @@ def test_bad_features_are_refused(features, message):
 def test_bad_labels_are_refused(labels, message):
     for function in (
         metrics.semantic_consistency,
+        metrics.adjusted_consistency,
         metrics.weighted_consistency,
+        metrics.activation_weighted_consistency,
         metrics.support_thresholded_consistency,
         metrics.shuffled_label_null,
+        metrics.class_coverage,
+        metrics.mean_average_precision,
+        lambda *given: metrics.per_dimension(*given, num_classes=4),
         lambda *given: metrics.semantic_entropy(*given, "sum"),
         lambda *given: metrics.retrieval_precision(*given, dims=[4]),
         InterpretabilityMetrics(4).update,
     ):
         with pytest.raises(InputError, match=f"labels: .*{message}"):
             function(FEATURES, labels)
+    with pytest.raises(InputError, match=f"factor: .*{message}"):
+        metrics.mutual_information(FEATURES, labels)
 
 
 def test_large_finite_values_are_not_taken_for_inf():
@@ -462,6 +808,8 @@ def test_large_finite_values_are_not_taken_for_inf():
 def test_labels_from_num_classes_on_are_refused():
     with pytest.raises(InputError, match="from 0 to 3, accepted is 0 to num_classes - 1"):
         InterpretabilityMetrics(3).update(FEATURES, LABELS)
+    with pytest.raises(InputError, match="from 0 to 3, accepted is 0 to num_classes - 1"):
+        metrics.per_dimension(FEATURES, LABELS, num_classes=3)
 
 
 def test_a_refused_batch_leaves_the_state_alone():
@@ -486,6 +834,22 @@ def test_compute_before_the_first_batch_is_refused():
         (
             lambda: metrics.support_thresholded_consistency(FEATURES, LABELS, min_share=20),
             "min_share=20: .* from 0 to 1",
+        ),
+        (
+            lambda: metrics.supported_dims(FEATURES, min_share=-0.1),
+            "min_share=-0.1: .* from 0 to 1",
+        ),
+        (
+            lambda: metrics.shuffled_label_null(FEATURES, LABELS, permutations=0),
+            "permutations=0: .*1 or more",
+        ),
+        (lambda: metrics.per_dimension(FEATURES, LABELS, num_classes=0), "num_classes=0"),
+        (lambda: metrics.mutual_information(FEATURES, LABELS, bins=0), "bins=0: .*from 1 to 255"),
+        (lambda: metrics.levels_of(["1"], bins=256), "bins=256: .*from 1 to 255"),
+        (lambda: metrics.levels_of([]), "column: is empty"),
+        (
+            lambda: metrics.monosemanticity(FEATURES, torch.eye(3)),
+            "embeddings: got 3 rows for the 4 rows of features",
         ),
         (
             lambda: metrics.retrieval_precision(FEATURES, LABELS, dims=[2, 5]),
@@ -518,7 +882,8 @@ def test_examples_in_docstrings_run(module):
 
 @pytest.mark.parametrize("name", metrics.__all__)
 def test_every_public_name_has_an_example_or_is_a_result(name):
-    assert ">>>" in getattr(metrics, name).__doc__ or name == "Orthogonality"
+    results = {"Orthogonality", "Monosemanticity", "Levels", "ACTIVE"}
+    assert name in results or ">>>" in getattr(metrics, name).__doc__
 
 
 def test_summary_of_one_batch_is_what_the_class_computes():

@@ -195,16 +195,16 @@ def test_evaluation_code_is_the_training_code_where_the_gate_has_no_noise():
             gate_type=gate_type,
             **options,
         )
-        codes, probs = encode(z, logits, non_neg="relu", gate_type=gate_type, **options)
-        torch.testing.assert_close(codes, trained.codes)
-        torch.testing.assert_close(probs, trained.probs)
+        encoding = encode(z, logits, non_neg="relu", gate_type=gate_type, **options)
+        torch.testing.assert_close(encoding.codes, trained.codes)
+        torch.testing.assert_close(encoding.probs, trained.probs)
+        torch.testing.assert_close(encoding.mask, trained.mask)
 
 
 @pytest.mark.parametrize("gate_type", ["gumbel_sigmoid", "binary_concrete"])
 def test_evaluation_code_of_a_sampling_gate_is_the_same_twice(gate_type):
     z, logits, _ = batch()
-    first, _ = encode(z, logits, non_neg="relu", gate_type=gate_type)
-    second, _ = encode(z, logits, non_neg="relu", gate_type=gate_type)
+    first, second = (encode(z, logits, non_neg="relu", gate_type=gate_type).codes for _ in range(2))
     assert torch.equal(first, second)
     assert ((first != 0) <= (logits > 0)).all()
 
@@ -239,5 +239,5 @@ def test_gate_that_starts_at_the_prior_starts_with_little_kl():
     gating_head = mlp(16, 64, 32)
     start_at_prior(gating_head, prior_prob=0.8, temperature=0.5)
     feats = torch.randn(64, 16)
-    _, probs = encode(torch.randn(64, 32), gating_head(feats), non_neg="relu", gate_temperature=0.5)
-    assert abs(float(probs.mean()) - 0.8) < 0.03
+    encoding = encode(torch.randn(64, 32), gating_head(feats), non_neg="relu", gate_temperature=0.5)
+    assert abs(float(encoding.probs.mean()) - 0.8) < 0.03

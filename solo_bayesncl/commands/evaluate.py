@@ -4,33 +4,29 @@ import argparse
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from rich.table import Table
-
-from solo_bayesncl import config, files, runs
+from solo_bayesncl import files, runs
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.options import Options
 
-# rows of the table: words, section, key, format
-ROWS = (
-    ("semantic consistency", "codes", "semantic_consistency", "percent"),
-    ("  with labels shuffled", "codes", "shuffled_label_null", "percent"),
-    ("  weighted by active samples", "codes", "weighted_consistency", "percent"),
-    ("  dimensions active on 1 % or more", "codes", "support_thresholded_consistency", "percent"),
-    ("semantic entropy (sum), nats", "codes", "semantic_entropy_sum", "number"),
-    ("active dimensions", "codes", "active_dims", "count"),
-    ("active dimensions per sample", "codes", "code_length", "number"),
-    ("activation sparsity", "codes", "activation_sparsity", "percent"),
-    ("effective rank", "codes", "effective_rank", "number"),
-    ("kNN top-1, backbone", "accuracy", "knn_backbone", "percent100"),
-    ("kNN top-1, codes", "accuracy", "knn_codes", "percent100"),
-    ("online linear classifier top-1", "accuracy", "online_classifier", "percent100"),
-)
+if TYPE_CHECKING:
+    from solo_bayesncl.evaluation import Subject
+
+# raised whenever the same model and options start to give other numbers or files
+FORMAT = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_options(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: evaluation.json in the run's folder"
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `evaluate` and `explain` share."""
     parser.add_argument("checkpoint", help="a .ckpt file or the folder of a run")
     parser.add_argument(
         "--data",
@@ -43,126 +39,102 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="loader processes")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: evaluation.json in the run's folder"
+        "--metadata",
+        type=Path,
+        metavar="CSV",
+        help="a column `path` and one per known factor of the validation images "
+        "(default: metadata.csv beside their folder, if there is one)",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="MODEL",
+        help="timm model whose features judge monosemanticity (default: the run's own backbone)",
+    )
+    parser.add_argument(
+        "--reference-weights", type=Path, metavar="FILE", help="its weights (default: timm's)"
+    )
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """The options as given; raises `InputError` for wrong ones."""
+    return Options(
+        data=args.data,
+        device=args.device,
+        workers=args.workers,
+        metadata=args.metadata,
+        reference=args.reference,
+        reference_weights=args.reference_weights,
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """The command: prints the table and writes the JSON file."""
-    result = evaluate(args.checkpoint, args.data, args.device, args.workers, args.out)
-    console.print(comparison_table({result["method"]: result}))
-    console.print(f"Written to {result['written_to']}", markup=False)
+    from solo_bayesncl.report.tables import evaluation_table
+
+    runs.Run.open(args.checkpoint)  # what is wrong is told before anything slow is imported
+    options = options_of(args)
+    _ = options.torch_device
+    subject = examine(args.checkpoint, options)
+    target = args.out or subject.run.folder / "evaluation.json"
+    result = evaluate(subject, target)
+    console.print(evaluation_table({result["method"]: result}))
+    console.print(f"Written to {target}", markup=False)
     return 0
 
 
-def evaluate(
-    checkpoint: str | Path,
-    data: Path | None = None,
-    device: str = "auto",
-    workers: int | None = None,
-    out: Path | None = None,
-) -> dict[str, Any]:
-    """Evaluates a checkpoint and writes `evaluation.json`.
+def examine(checkpoint: str | Path, options: Options) -> "Subject":
+    """`solo_bayesncl.evaluation.examine` without the libraries' noise."""
+    from solo_bayesncl import evaluation
+    from solo_bayesncl.commands import training
+
+    training.silence_noise()
+    return evaluation.examine(checkpoint, options)
+
+
+def evaluate(subject: "Subject", target: Path) -> dict[str, Any]:
+    """Measures a model and writes the result.
 
     Args:
-        checkpoint: a .ckpt file or the folder of a run.
-        data: folder with `train/` and `val/` to use instead of the run's own data.
-        device: auto, or torch's name of a device.
-        workers: loader processes, by default as in training.
-        out: the file to write, by default `evaluation.json` in the run's folder.
+        subject: the model with what it says of its data.
+        target: the file to write.
 
     Returns:
         What was written: settings, versions and `solo_bayesncl.evaluation.measure`'s numbers.
 
     Raises:
-        InputError: for a checkpoint, data or device that cannot be used.
+        InputError: if the file cannot be written.
     """
-    if workers is not None and workers < 0:
-        raise InputError(f"--workers {workers}: give an integer of at least 0.")
-    run_ = runs.Run.open(checkpoint)
-    where = _device(device)
-
     from solo_bayesncl import evaluation
-    from solo_bayesncl.commands import training
 
-    training.silence_noise()
-    model = evaluation.load_model(run_)
-    train_loader, val_loader = evaluation.labelled_loaders(run_.cfg, data, workers)
-    with config.explained_data_errors(run_.cfg):
-        train = evaluation.collect(model, train_loader, where, "training images")
-        val = evaluation.collect(model, val_loader, where, "validation images")
-    # not every data set of the host tells its classes
-    classes = getattr(val_loader.dataset, "classes", range(run_.cfg.data.num_classes))
-    num_classes = max(len(classes), int(val.labels.max()) + 1)
+    run_ = subject.run
     result = {
+        "format": FORMAT,
         "method": run_.cfg.method,
         "name": run_.cfg.name,
         "checkpoint": str(run_.checkpoint),
         "epoch": run_.epoch,
-        "data": str(data or run_.cfg.data.val_path),
+        "optimizer_steps": run_.optimizer_steps,
+        "data": str(subject.options.data or run_.cfg.data.val_path),
         "seed": run_.cfg.get("seed"),
-        **evaluation.measure(train, val, num_classes),
+        "reference": subject.options.reference or "the model's own backbone",
+        **evaluation.measure(subject),
         "versions": versions(),
     }
-    target = out or run_.folder / "evaluation.json"
     try:
         files.write_json(target, result)
     except OSError as error:
         raise InputError(f"--out {target} cannot be written: {error}.") from error
-    return {**result, "written_to": str(target)}
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device {name} cannot be used: {reason} Choose auto or cpu.") from error
-    return device
+    return files.plain(result)
 
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     found = {"python": platform.python_version()}
-    for name in ("solo-bayesncl", "solo-learn", "torch", "torchvision", "torchmetrics"):
+    for name in (
+        "solo-bayesncl", "solo-learn", "torch", "torchvision", "torchmetrics", "scikit-learn",
+    ):  # fmt: skip
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def comparison_table(results: dict[str, dict[str, Any]]) -> Table:
-    """The table with a column per model.
-
-    Args:
-        results: heading of the column -> what `evaluate` returned.
-    """
-    samples = {str(result["samples"]) for result in results.values()}
-    table = Table(title=f"{', '.join(sorted(samples))} validation images")
-    table.add_column("")
-    for heading in results:
-        table.add_column(heading, justify="right")
-    for words, section, key, form in ROWS:
-        cells = [_cell(result[section].get(key), form) for result in results.values()]
-        table.add_row(words, *cells)
-    precision = [
-        _cell(list(result["retrieval"].values())[-1]["precision_at_1"], "percent")
-        for result in results.values()
-    ]
-    table.add_row("retrieval precision@1, codes", *precision)
-    return table
-
-
-def _cell(value: float | None, form: str) -> str:
-    if value is None or value != value:
-        return "-"
-    return {
-        "percent": f"{100 * value:.1f} %",
-        "percent100": f"{value:.1f} %",
-        "count": f"{value:.0f}",
-        "number": f"{value:.2f}",
-    }[form]

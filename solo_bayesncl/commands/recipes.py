@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,7 +20,7 @@ from solo_bayesncl.errors import InputError
 PACKAGED = Path(__file__).parents[1] / "recipes"  # in an installed package
 CLONE = Path(__file__).parents[2] / "scripts"  # beside the package in a clone
 
-HELP = """usage: solo-bayesncl pretrain|linear --config-path DIR --config-name NAME [key=value ...]
+HELP = """usage: solo-bayesncl COMMAND --config-path DIR --config-name NAME [key=value ...]
 
 DIR holds YAML recipes, e.g. scripts/pretrain/cifar; NAME is one of them, e.g. bayesncl.
 Any value of the recipe can be overridden: optimizer.lr=0.2. Hydra's other flags work too:
@@ -46,7 +47,9 @@ def find_folder(given: str) -> Path:
         if folder.is_dir():
             return folder.resolve()
     own = sorted(
-        f"scripts/{folder.relative_to(recipe_root())}" for folder in recipe_root().glob("*/*")
+        f"scripts/{folder.relative_to(recipe_root())}"
+        for folder in recipe_root().glob("*/*")
+        if folder.is_dir()
     )
     raise InputError(
         f"--config-path {given} is not a folder. Give a folder with YAML recipes, or one of the "
@@ -60,6 +63,9 @@ PATH_KEYS = (
     "checkpoint.dir",
     "pretrained_feature_extractor",
     "resume_from_checkpoint",
+    "out",
+    "evaluation.metadata",
+    "evaluation.reference_weights",
 )
 
 
@@ -87,11 +93,23 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     Raises:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
-    with _explained():
+    with _explained(), _beside_a_running_hydra():
         with initialize_config_dir(str(find_folder(folder)), version_base="1.2"):
             cfg = compose(name, quote_paths(overrides))
         OmegaConf.set_struct(cfg, False)
         return cfg
+
+
+@contextmanager
+def _beside_a_running_hydra():
+    """Sets the Hydra of the running command, of which there can be one, aside for a while."""
+    running = GlobalHydra.instance()
+    outer = running.hydra
+    running.clear()
+    try:
+        yield
+    finally:
+        running.hydra = outer
 
 
 @contextmanager
@@ -120,6 +138,8 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
     command_line = list(sys.argv)
     failures: list[InputError] = []
 
+    sweeps = bool({"-m", "--multirun"} & set(arguments))
+
     def in_hydra(cfg: DictConfig) -> None:
         # Lightning starts the other processes of DDP with the command line of this one
         sys.argv = command_line
@@ -127,8 +147,10 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
         try:
             with _explained():
                 task(cfg)
-        except InputError as error:  # kept from Hydra, which would add a print-out of its own
-            failures.append(error)
+        except InputError as error:
+            if sweeps:  # perhaps in another process: Hydra carries it home
+                raise
+            failures.append(error)  # kept from Hydra, which would add a print-out of its own
 
     # without this, Hydra turns every error into its own print-out and exit status 1
     os.environ["HYDRA_FULL_ERROR"] = "1"

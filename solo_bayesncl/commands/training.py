@@ -104,6 +104,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
         datamodule: DALI's.
     """
     from solo_bayesncl.curves import CurvesLogger
+    from solo_bayesncl.seeding import SeedByPlace
 
     pl = host().pl
     resume_point = find_resume_point(cfg, kind)
@@ -122,7 +123,10 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
     folder = parent / version
     _require_writable(parent)
 
-    callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch")]
+    callbacks = [
+        pl.callbacks.LearningRateMonitor(logging_interval="epoch"),
+        SeedByPlace(cfg.seed),
+    ]
     if cfg.wandb.enabled:
         other = _wandb_logger(cfg, resume_point)
         folder = parent / str(other.version)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from solo_bayesncl.methods.ncl import NCL
 from solo_bayesncl.nn import mlp, start_at_prior
-from solo_bayesncl.objective import Objective, bayesncl_objective, encode
+from solo_bayesncl.objective import Encoding, Objective, bayesncl_objective, encode
 
 
 class BayesNCL(NCL):
@@ -77,8 +77,8 @@ class BayesNCL(NCL):
             **self.gate_options,
         )
 
-    def codes(self, out: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """(codes, gate probabilities) from the outputs of `forward`, gate as trained."""
+    def encode(self, out: dict[str, Tensor]) -> Encoding:
+        """Codes from the outputs of `forward`, gate as trained."""
         return encode(
             out["z"],
             out["gate_logits"],

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from solo_bayesncl import metrics, settings
 from solo_bayesncl.hosts import host
-from solo_bayesncl.objective import Objective, encode, ncl_objective, project
+from solo_bayesncl.objective import Encoding, Objective, encode, ncl_objective, project
 
 BaseMethod, SimCLR = host().BaseMethod, host().SimCLR
 
@@ -46,8 +46,8 @@ class NCL(SimCLR):
             topk_k=self.topk_k,
         )
 
-    def codes(self, out: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """(codes, gate probabilities) from the outputs of `forward`."""
+    def encode(self, out: dict[str, Tensor]) -> Encoding:
+        """Codes from the outputs of `forward`."""
         return encode(out["z"], non_neg=self.non_neg, topk_k=self.topk_k)
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:

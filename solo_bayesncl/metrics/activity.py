@@ -1,8 +1,9 @@
-"""How much of a code is in use: live dimensions, sparsity, length, sign.
+"""How much of a code is in use: live and dead dimensions, length, sparsity, sign.
 
 An entry v is active if |v| > 1e-5 (official value).
 """
 
+import torch
 from torch import Tensor
 
 from solo_bayesncl.metrics.statistics import Statistics, of_features
@@ -10,6 +11,10 @@ from solo_bayesncl.metrics.statistics import Statistics, of_features
 
 def active_dims_of(statistics: Statistics) -> Tensor:
     return (statistics.active_counts.sum(0) > 0).sum().double()
+
+
+def dead_dims_of(statistics: Statistics) -> Tensor:
+    return statistics.active_counts.size(1) - active_dims_of(statistics)
 
 
 def code_length_of(statistics: Statistics) -> Tensor:
@@ -23,6 +28,14 @@ def activation_sparsity_of(statistics: Statistics) -> Tensor:
 def non_negative_ratio_of(statistics: Statistics) -> Tensor:
     num_entries = statistics.class_samples.sum() * statistics.active_counts.size(1)
     return statistics.non_negative_count / num_entries
+
+
+def hoyer_sparsity_of(statistics: Statistics) -> Tensor:
+    num_dims = statistics.active_counts.size(1)
+    if num_dims == 1:
+        return statistics.norm_ratio_sum.new_tensor(torch.nan)
+    densest = num_dims**0.5
+    return (densest - statistics.norm_ratio_sum / statistics.nonzero_rows) / (densest - 1)
 
 
 def active_dims(features: Tensor) -> Tensor:
@@ -47,6 +60,29 @@ def active_dims(features: Tensor) -> Tensor:
         tensor(2., dtype=torch.float64)
     """
     return active_dims_of(of_features(features))
+
+
+def dead_dims(features: Tensor) -> Tensor:
+    """Number of dead dimensions, D - active_dims: those active on no sample.
+
+    Args:
+        features: (M, D) float.
+
+    Returns:
+        Scalar float64, 0 to D.
+
+    Raises:
+        InputError: for features that are empty, not a matrix or not finite.
+
+    Source:
+        Beside the official metrics; usual for sparse autoencoders.
+
+    Example:
+        >>> import torch
+        >>> dead_dims(torch.tensor([[0.6, 0.8, 0.0], [1.0, 0.0, 0.0]]))
+        tensor(1., dtype=torch.float64)
+    """
+    return dead_dims_of(of_features(features))
 
 
 def code_length(features: Tensor) -> Tensor:
@@ -93,6 +129,33 @@ def activation_sparsity(features: Tensor) -> Tensor:
         tensor(0.5000, dtype=torch.float64)
     """
     return activation_sparsity_of(of_features(features))
+
+
+def hoyer_sparsity(features: Tensor) -> Tensor:
+    """How unevenly a sample spreads over the dimensions, without a threshold; mean over samples.
+
+    (sqrt(D) - |x|_1 / |x|_2) / (sqrt(D) - 1), mean over the samples that are not all zero.
+
+    Args:
+        features: (M, D) float.
+
+    Returns:
+        Scalar float64, 0 (all |x_d| equal) to 1 (one dimension alone); NaN if D = 1 or all samples
+        are zero.
+
+    Raises:
+        InputError: for features that are empty, not a matrix or not finite.
+
+    Source:
+        Hoyer, "Non-negative matrix factorization with sparseness constraints" (2004); beside the
+        official metrics.
+
+    Example:
+        >>> import torch
+        >>> hoyer_sparsity(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5]]))
+        tensor(0.5000, dtype=torch.float64)
+    """
+    return hoyer_sparsity_of(of_features(features))
 
 
 def non_negative_ratio(features: Tensor) -> Tensor:

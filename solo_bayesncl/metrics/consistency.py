@@ -2,7 +2,8 @@
 
 The official value weighs a dimension that fires on one sample as much as one that fires on
 thousands, and a dimension of one sample is always consistent. Read it next to the values here that
-account for the support, and next to its value under shuffled labels.
+account for the support, next to its value under shuffled labels, and next to
+`adjusted_consistency`, for which chance is 0 whatever the support.
 """
 
 import torch
@@ -10,9 +11,20 @@ from torch import Generator, Tensor
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.metrics.inputs import check_features, check_labels
-from solo_bayesncl.metrics.statistics import Statistics, of_labelled
+from solo_bayesncl.metrics.statistics import (
+    BatchStatistics,
+    Statistics,
+    of_features,
+    of_labelled,
+)
 
 MIN_SHARE = 0.01
+
+
+def consistency_by_dim(statistics: Statistics) -> Tensor:
+    """(D,) shares of the most frequent class; 0 / 0 = NaN where the dimension is dead."""
+    counts = statistics.active_counts
+    return counts.amax(0) / counts.sum(0)
 
 
 def semantic_consistency_of(statistics: Statistics) -> Tensor:
@@ -20,18 +32,32 @@ def semantic_consistency_of(statistics: Statistics) -> Tensor:
 
 
 def weighted_consistency_of(statistics: Statistics) -> Tensor:
-    counts = statistics.active_counts
-    return counts.amax(0).sum() / counts.sum()
+    return _share_of_largest_class(statistics.active_counts)
+
+
+def activation_weighted_consistency_of(statistics: Statistics) -> Tensor:
+    return _share_of_largest_class(statistics.activation_sums)
 
 
 def support_thresholded_consistency_of(
     statistics: Statistics, min_share: float = MIN_SHARE
 ) -> Tensor:
-    counts = statistics.active_counts
-    support = counts.sum(0)
-    share = support / statistics.class_samples.sum()
-    kept = (support > 0) & (share >= min_share)
-    return (counts.amax(0) / support)[kept].mean()
+    return consistency_by_dim(statistics)[_is_supported(statistics, min_share)].mean()
+
+
+def supported_dims_of(statistics: Statistics, min_share: float = MIN_SHARE) -> Tensor:
+    return _is_supported(statistics, min_share).sum().double()
+
+
+def _share_of_largest_class(weights: Tensor) -> Tensor:
+    """Of weights (C, D), the share that lies in the largest class of its dimension."""
+    return weights.amax(0).sum() / weights.sum()
+
+
+def _is_supported(statistics: Statistics, min_share: float) -> Tensor:
+    """(D,) bool."""
+    support = statistics.active_counts.sum(0)
+    return (support > 0) & (support / statistics.class_samples.sum() >= min_share)
 
 
 def semantic_consistency(features: Tensor, labels: Tensor) -> Tensor:
@@ -92,6 +118,34 @@ def weighted_consistency(features: Tensor, labels: Tensor) -> Tensor:
     return weighted_consistency_of(of_labelled(features, labels))
 
 
+def activation_weighted_consistency(features: Tensor, labels: Tensor) -> Tensor:
+    """Share of all activation that falls on the class with most of it in its dimension.
+
+    sum_d max_c A_cd / sum_d sum_c A_cd, where A_cd is the sum of |f_d| over the samples of class c.
+
+    Args:
+        features: (M, D) float codes, rows of unit length or zero.
+        labels: (M,) int, >= 0.
+
+    Returns:
+        Scalar float64, a share in 0..1; NaN if all features are 0.
+
+    Raises:
+        InputError: as `semantic_consistency`.
+
+    Source:
+        Beside the official metrics; `weighted_consistency` without the threshold of activity, so
+        weak activations count for little.
+
+    Example:
+        >>> import torch
+        >>> codes = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [1.0, 0.0]])
+        >>> activation_weighted_consistency(codes, torch.tensor([0, 0, 1, 1]))
+        tensor(0.5909, dtype=torch.float64)
+    """
+    return activation_weighted_consistency_of(of_labelled(features, labels))
+
+
 def support_thresholded_consistency(
     features: Tensor, labels: Tensor, min_share: float = MIN_SHARE
 ) -> Tensor:
@@ -118,13 +172,42 @@ def support_thresholded_consistency(
         >>> support_thresholded_consistency(codes, labels, min_share=0.5)
         tensor(0.6667, dtype=torch.float64)
     """
-    if not 0 <= min_share <= 1:
-        raise InputError(f"min_share={min_share}: give a share of the samples, from 0 to 1.")
+    _check_share(min_share)
     return support_thresholded_consistency_of(of_labelled(features, labels), min_share)
 
 
+def supported_dims(features: Tensor, min_share: float = MIN_SHARE) -> Tensor:
+    """Number of dimensions that `support_thresholded_consistency` averages over.
+
+    Args:
+        features: (M, D) float codes, rows of unit length or zero.
+        min_share: least share of the samples, in 0..1; 0 is `active_dims`.
+
+    Returns:
+        Scalar float64, 0 to D.
+
+    Raises:
+        InputError: for features that are empty, not a matrix or not finite, or min_share outside
+            0..1.
+
+    Source:
+        Beside the official metrics.
+
+    Example:
+        >>> import torch
+        >>> codes = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+        >>> supported_dims(codes, min_share=0.5)
+        tensor(1., dtype=torch.float64)
+    """
+    _check_share(min_share)
+    return supported_dims_of(of_features(features), min_share)
+
+
 def shuffled_label_null(
-    features: Tensor, labels: Tensor, generator: Generator | None = None
+    features: Tensor,
+    labels: Tensor,
+    generator: Generator | None = None,
+    permutations: int = 10,
 ) -> Tensor:
     """Semantic consistency with the labels permuted: what these codes score without any meaning.
 
@@ -133,13 +216,14 @@ def shuffled_label_null(
     Args:
         features: (M, D) float codes, rows of unit length or zero.
         labels: (M,) int, >= 0.
-        generator: source of the one permutation drawn, torch's global one by default.
+        generator: source of the permutations, torch's global one by default.
+        permutations: how many of them to average over, 1 or more.
 
     Returns:
         Scalar float64, a share in 0..1; NaN if no dimension is live.
 
     Raises:
-        InputError: as `semantic_consistency`.
+        InputError: as `semantic_consistency`, and for permutations below 1.
 
     Source:
         Beside the official metrics; a permutation null.
@@ -150,8 +234,19 @@ def shuffled_label_null(
         >>> shuffled_label_null(codes, labels)  # one sample a dimension is always consistent
         tensor(1., dtype=torch.float64)
     """
+    if permutations < 1:
+        raise InputError(f"permutations={permutations}: give a number of 1 or more.")
     features = check_features(features)
-    labels = check_labels(labels, features)
+    classes, labels = check_labels(labels, features).unique(return_inverse=True)
     device = "cpu" if generator is None else generator.device
-    order = torch.randperm(len(labels), generator=generator, device=device)
-    return semantic_consistency(features, labels[order.to(labels.device)])
+    values = []
+    for _ in range(permutations):
+        order = torch.randperm(len(labels), generator=generator, device=device)
+        shuffled = labels[order.to(labels.device)]
+        values.append(semantic_consistency_of(BatchStatistics(features, shuffled, len(classes))))
+    return torch.stack(values).mean()
+
+
+def _check_share(min_share: float) -> None:
+    if not 0 <= min_share <= 1:
+        raise InputError(f"min_share={min_share}: give a share of the samples, from 0 to 1.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from solo_bayesncl.errors import require_one_of
@@ -24,14 +25,20 @@ WEIGHTINGS: dict[str, Callable[[Statistics], Tensor]] = {
 }
 
 
-def semantic_entropy_of(statistics: Statistics, weighting: str) -> Tensor:
+def entropy_by_dim(statistics: Statistics, weighting: str) -> Tensor:
+    """(D,) entropies, NaN where the weights are negligible."""
     weights = WEIGHTINGS[weighting](statistics)
     total = weights.sum(0)
-    live = total > _NEGLIGIBLE
-    shares = weights[:, live] / total[live]
+    shares = weights / total
     # log 1 = 0: negligible classes add nothing.
     logs = shares.where(shares > _NEGLIGIBLE, shares.new_ones(())).log()
-    return -(shares * logs).sum(0).mean()
+    # abs rather than minus, for which the entropy of a single class would be -0.0.
+    entropies = (shares * logs).sum(0).abs()
+    return entropies.where(total > _NEGLIGIBLE, torch.nan)
+
+
+def semantic_entropy_of(statistics: Statistics, weighting: str) -> Tensor:
+    return entropy_by_dim(statistics, weighting).nanmean()
 
 
 def semantic_entropy(features: Tensor, labels: Tensor, weighting: str) -> Tensor:

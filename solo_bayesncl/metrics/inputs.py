@@ -26,18 +26,20 @@ def check_features(features: Tensor, name: str = "features") -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
-def check_labels(labels: Tensor, features: Tensor, num_classes: int | None = None) -> Tensor:
-    """(M,) int64 on the device of `features`.
+def check_labels(
+    labels: Tensor, features: Tensor, num_classes: int | None = None, name: str = "labels"
+) -> Tensor:
+    """(M,) int64 on the device of `features`; `name` is for messages.
 
     Raises:
         InputError: unless `labels` has one integer for each row of `features`, from 0 and, if
             `num_classes` is given, below it.
     """
     if not isinstance(labels, Tensor) or not _is_integer(labels):
-        raise InputError(f"labels: give an integer tensor (samples,), {_not(labels)}.")
+        raise InputError(f"{name}: give an integer tensor (samples,), {_not(labels)}.")
     if labels.shape != features.shape[:1]:
         raise InputError(
-            f"labels: give shape ({features.shape[0]},), one for each sample, "
+            f"{name}: give shape ({features.shape[0]},), one for each sample, "
             f"not {tuple(labels.shape)}."
         )
     labels = labels.to(features.device, torch.int64)
@@ -46,7 +48,7 @@ def check_labels(labels: Tensor, features: Tensor, num_classes: int | None = Non
         accepted = (
             "0 or above" if num_classes is None else f"0 to num_classes - 1 ({num_classes - 1})"
         )
-        raise InputError(f"labels: got values from {low} to {high}, accepted is {accepted}.")
+        raise InputError(f"{name}: got values from {low} to {high}, accepted is {accepted}.")
     return labels
 
 

@@ -1,6 +1,10 @@
-"""Retrieval precision: do samples that are close in a few dimensions share a label?"""
+"""Retrieval: do samples that are close to each other share a label?
 
-from collections.abc import Sequence
+Where samples are equally near, as sparse codes often are, the values are expectations over an order
+drawn at random, so they do not depend on the order of the samples.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -61,14 +65,103 @@ def retrieval_precision(
     return torch.stack(precision)
 
 
-def _precision(rows: Tensor, labels: Tensor, ks: Sequence[int]) -> Tensor:
-    """(K,) P@k of `rows` (M, d) of unit length or zero."""
-    hits = torch.zeros(len(ks), dtype=torch.float64, device=rows.device)
+def mean_average_precision(features: Tensor, labels: Tensor) -> Tensor:
+    """Mean average precision of ranking all other samples by their cosine similarity.
+
+    Each sample is a query, never its own neighbour. Its average precision is the mean, over the
+    samples of its label, of the share of that label down to their rank. Among equally near samples
+    it is the expected value if their order is drawn at random. Queries whose label no other sample
+    has are left out.
+
+    Args:
+        features: (M, D) float codes of any length; those that are all zero are at similarity 0 to
+            everything.
+        labels: (M,) int, >= 0.
+
+    Returns:
+        Scalar float64, a share in 0..1; NaN if no label occurs twice. Chance is about the share of
+        a query's label among the other samples. Takes the memory of one more copy of the features
+        (float32: 0.4 GB for 50 000 x 2048) and 1 GB of similarities, 3 GB if most samples share a
+        label. The time grows with M^2 (D + log M).
+
+    Raises:
+        InputError: as `retrieval_precision`.
+
+    Source:
+        Beside the official metrics; usual in retrieval.
+
+    Example:
+        >>> import torch
+        >>> codes = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
+        >>> mean_average_precision(codes, torch.tensor([0, 0, 1, 1]))
+        tensor(0.7500, dtype=torch.float64)
+    """
+    features = check_features(features)
+    classes, labels = check_labels(labels, features).unique(return_inverse=True)
+    relevant = labels.bincount(minlength=len(classes))[labels] - 1
+    if relevant.max() == 0:
+        return torch.tensor(torch.nan, dtype=torch.float64, device=features.device)
+
+    ranks = torch.arange(1, len(features) + 1, dtype=torch.float64, device=features.device)
+    harmonic = F.pad(ranks.reciprocal().cumsum(0), (1, 0))
+    total = torch.zeros((), dtype=torch.float64, device=features.device)
+    with torch.autocast(features.device.type, enabled=False):
+        for queries, similarities in _similarities(F.normalize(features)):
+            has_label = labels == labels[queries].unsqueeze(1)
+            total += _average_precision(similarities, has_label, harmonic).sum()
+    return total / (relevant > 0).sum()
+
+
+def _average_precision(similarities: Tensor, has_label: Tensor, harmonic: Tensor) -> Tensor:
+    """(Q,) expected average precision of each query, 0 for one without a relevant sample.
+
+    Args:
+        similarities: (Q, M), -inf for the query itself.
+        has_label: (Q, M) bool, the query itself included.
+        harmonic: (M + 1,) harmonic numbers H(0) to H(M).
+
+    Take a group of n equally near samples at ranks s + 1 to s + n, r of them hits, with R hits
+    before. Rank s + 1 + i holds a hit with probability r / n, and then 1 + R + i (r - 1) / (n - 1)
+    hits are expected down to it. The sum over i of that over s + 1 + i, in harmonic numbers H, is
+
+        r / n ((R + 1) h + (r - 1) / (n - 1) (n - (s + 1) h)),  h = H(s + n) - H(s).
+    """
+    num_hits = int(has_label.sum(1).max()) - 1
+    if num_hits == 0:
+        return similarities.new_zeros(len(similarities), dtype=torch.float64)
+    # Queries of rare labels are filled up with -inf.
+    of_hits = similarities.where(has_label, -torch.inf).topk(num_hits).values
+    is_hit = of_hits > -torch.inf
+    nearer, near = _count_nearer(similarities, of_hits)
+    hits_nearer, hits_near = _count_nearer(of_hits, of_hits)
+
+    step = harmonic[nearer + near] - harmonic[nearer]
+    rise = (hits_near - 1).double() / (near - 1).clamp(min=1)
+    precision = ((hits_nearer + 1) * step + rise * (near - (nearer + 1) * step)) / near
+    return precision.where(is_hit, 0).sum(1) / is_hit.sum(1).clamp(min=1)
+
+
+def _count_nearer(similarities: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of each row's similarities (Q, M) are above, and how many at, levels (Q, L)."""
+    ascending = similarities.sort(dim=1).values
+    above = ascending.size(1) - torch.searchsorted(ascending, levels, right=True)
+    return above, ascending.size(1) - torch.searchsorted(ascending, levels) - above
+
+
+def _similarities(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Parts of the queries, and their similarities (Q, M) to all rows, -inf to themselves."""
     chunk = max(1, _CHUNK_SIMILARITIES // len(rows))
     for start in range(0, len(rows), chunk):
         queries = slice(start, start + chunk)
         similarities = rows[queries] @ rows.T
         similarities[:, queries].fill_diagonal_(-torch.inf)
+        yield queries, similarities
+
+
+def _precision(rows: Tensor, labels: Tensor, ks: Sequence[int]) -> Tensor:
+    """(K,) P@k of `rows` (M, d) of unit length or zero."""
+    hits = torch.zeros(len(ks), dtype=torch.float64, device=rows.device)
+    for queries, similarities in _similarities(rows):
         hits += _expected_hits(similarities, labels[queries], labels, ks)
     return hits / (len(rows) * torch.tensor(ks, device=rows.device))
 

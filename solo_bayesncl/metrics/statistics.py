@@ -30,6 +30,8 @@ class Statistics(Protocol):
         active_counts: (C, D) number of samples on which the dimension is active.
         activation_sums: (C, D) sum of |activation|.
         non_negative_count: scalar, number of entries >= 0.
+        nonzero_rows: scalar, number of samples with any value other than 0.
+        norm_ratio_sum: scalar, sum over those samples of |x|_1 / |x|_2.
         gram: (D, D), features^T @ features.
         squared_singular_values: of the features, ascending; those that can only be 0 may be left
             out.
@@ -39,6 +41,8 @@ class Statistics(Protocol):
     active_counts: Tensor
     activation_sums: Tensor
     non_negative_count: Tensor
+    nonzero_rows: Tensor
+    norm_ratio_sum: Tensor
     gram: Tensor
 
     @property
@@ -76,12 +80,30 @@ class BatchStatistics:
         return (self._features >= 0).count_nonzero().double()
 
     @cached_property
+    def nonzero_rows(self) -> Tensor:
+        return self._norm_ratios[1]
+
+    @cached_property
+    def norm_ratio_sum(self) -> Tensor:
+        return self._norm_ratios[0]
+
+    @cached_property
     def gram(self) -> Tensor:
         gram = self._features.new_zeros(2 * (self._features.size(1),), dtype=torch.float64)
         for rows in self._features.split(_GRAM_ROWS):
             rows = rows.double()
             gram.addmm_(rows.T, rows)
         return gram
+
+    @cached_property
+    def _norm_ratios(self) -> tuple[Tensor, Tensor]:
+        """Sum of |x|_1 / |x|_2 over the rows other than 0, and their number."""
+        l1, l2 = (
+            torch.linalg.vector_norm(self._features, ord=order, dim=1, dtype=torch.float64)
+            for order in (1, 2)
+        )
+        nonzero = l2 > 0
+        return (l1[nonzero] / l2[nonzero]).sum(), nonzero.sum().double()
 
     @cached_property
     def squared_singular_values(self) -> Tensor:
@@ -92,15 +114,19 @@ class BatchStatistics:
         return torch.linalg.eigvalsh(rows @ rows.T)
 
     def _sum_by_class(self, values: Callable[[Tensor], Tensor]) -> Tensor:
-        """(C, D) sums of `values(rows)` over the rows of each class."""
-        num_dims = self._features.size(1)
-        sums = self._features.new_zeros((self._num_classes, num_dims), dtype=torch.float64)
-        chunk = max(1, _CHUNK_ENTRIES // num_dims)
-        for rows, labels in zip(
-            self._features.split(chunk), self._labels.split(chunk), strict=True
-        ):
-            sums.index_add_(0, labels, values(rows).double())
-        return sums
+        return sum_by_class(values, self._features, self._labels, self._num_classes)
+
+
+def sum_by_class(
+    values: Callable[[Tensor], Tensor], features: Tensor, labels: Tensor, num_classes: int
+) -> Tensor:
+    """(C, D) float64 sums of `values(rows)` over the rows (M, D) of each class."""
+    num_dims = features.size(1)
+    sums = features.new_zeros((num_classes, num_dims), dtype=torch.float64)
+    chunk = max(1, _CHUNK_ENTRIES // num_dims)
+    for rows, row_labels in zip(features.split(chunk), labels.split(chunk), strict=True):
+        sums.index_add_(0, row_labels, values(rows).double())
+    return sums
 
 
 def of_features(features: Tensor) -> BatchStatistics:

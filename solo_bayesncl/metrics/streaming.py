@@ -64,6 +64,8 @@ class InterpretabilityMetrics(Metric):
         self.add_state("active_counts", zeros(1, 1), dist_reduce_fx="sum")
         self.add_state("activation_sums", zeros(1, 1), dist_reduce_fx="sum")
         self.add_state("non_negative_count", zeros(()), dist_reduce_fx="sum")
+        self.add_state("nonzero_rows", zeros(()), dist_reduce_fx="sum")
+        self.add_state("norm_ratio_sum", zeros(()), dist_reduce_fx="sum")
         self.add_state("gram", zeros(1, 1), dist_reduce_fx="sum")
 
     def update(self, codes: Tensor, labels: Tensor) -> None:
@@ -92,9 +94,11 @@ class InterpretabilityMetrics(Metric):
         """All metrics, as float64 scalars.
 
         Returns:
-            `semantic_consistency`, `weighted_consistency`, `support_thresholded_consistency` (of at
-            least 1 % of the samples), `semantic_entropy_sum`, `semantic_entropy_mean`,
-            `semantic_entropy_frequency`, `active_dims`, `code_length`, `activation_sparsity`,
+            `semantic_consistency`, `adjusted_consistency`, `paired_dims`, `weighted_consistency`,
+            `activation_weighted_consistency`, `support_thresholded_consistency` and
+            `supported_dims` (of at least 1 % of the samples), `semantic_entropy_sum`,
+            `semantic_entropy_mean`, `semantic_entropy_frequency`, `class_coverage`, `active_dims`,
+            `dead_dims`, `code_length`, `activation_sparsity`, `hoyer_sparsity`,
             `non_negative_ratio`, `effective_rank`, `orthogonality_mean`, `orthogonality_median`,
             `orthogonality_mean_abs_cosine`. Units and undefined cases (NaN) as the functions.
 

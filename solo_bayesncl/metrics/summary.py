@@ -4,20 +4,31 @@ from functools import partial
 
 from torch import Tensor
 
-from solo_bayesncl.metrics import activity, consistency, entropy, geometry
+from solo_bayesncl.metrics import activity, adjusted, consistency, coverage, entropy, geometry
 from solo_bayesncl.metrics.statistics import Statistics, of_labelled
 
-_FORMULAS = {
+# Of counts and sums by class.
+CLASS_BASED = {
     "semantic_consistency": consistency.semantic_consistency_of,
+    "adjusted_consistency": adjusted.adjusted_consistency_of,
+    "paired_dims": adjusted.paired_dims_of,
     "weighted_consistency": consistency.weighted_consistency_of,
+    "activation_weighted_consistency": consistency.activation_weighted_consistency_of,
     "support_thresholded_consistency": consistency.support_thresholded_consistency_of,
+    "supported_dims": consistency.supported_dims_of,
     **{
         f"semantic_entropy_{weighting}": partial(entropy.semantic_entropy_of, weighting=weighting)
         for weighting in entropy.WEIGHTINGS
     },
+    "class_coverage": coverage.class_coverage_of,
+}
+_FORMULAS = {
+    **CLASS_BASED,
     "active_dims": activity.active_dims_of,
+    "dead_dims": activity.dead_dims_of,
     "code_length": activity.code_length_of,
     "activation_sparsity": activity.activation_sparsity_of,
+    "hoyer_sparsity": activity.hoyer_sparsity_of,
     "non_negative_ratio": activity.non_negative_ratio_of,
     "effective_rank": geometry.effective_rank_of,
 }
@@ -52,3 +63,17 @@ def summary(features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         (tensor(1., dtype=torch.float64), tensor(1., dtype=torch.float64))
     """
     return summary_of(of_labelled(features, labels))
+
+
+def class_based_summary(features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Those metrics of `summary` that depend on the labels, without a matrix to decompose.
+
+    For labels of another kind, such as the levels of a factor. Arguments and errors as `summary`.
+
+    Example:
+        >>> import torch
+        >>> class_based_summary(torch.eye(2), torch.tensor([0, 0]))["class_coverage"]
+        tensor(0., dtype=torch.float64)
+    """
+    statistics = of_labelled(features, labels)
+    return {name: formula(statistics) for name, formula in CLASS_BASED.items()}

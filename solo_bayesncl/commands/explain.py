@@ -1,0 +1,164 @@
+"""Says what single dimensions of a pretrained model mean, and which of them describe an image."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from solo_bayesncl import runs
+from solo_bayesncl.commands import evaluate
+from solo_bayesncl.console import results as console
+from solo_bayesncl.errors import InputError
+
+if TYPE_CHECKING:
+    from solo_bayesncl.evaluation import Outputs, Subject
+
+PAGE = "report.html"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    evaluate.add_options(parser)
+    parser.add_argument(
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="say which dimensions describe this image and which of them the gate closed",
+    )
+    parser.add_argument(
+        "--top", type=int, default=10, metavar="N", help="dimensions to print (default: 10)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: the run's folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command: writes the table of dimensions and the page, prints a part of it."""
+    if args.top < 1:
+        raise InputError(f"--top {args.top}: give an integer of at least 1.")
+    if args.image is not None and not args.image.is_file():
+        raise InputError(f"--image {args.image} is not a file.")
+    run_ = runs.Run.open(args.checkpoint)
+    options = evaluate.options_of(args)
+    _ = options.torch_device
+    out = args.out or run_.folder
+
+    from solo_bayesncl.explain import describe_image
+
+    subject = evaluate.examine(args.checkpoint, options)
+    described = None if args.image is None else describe_image(subject, args.image)
+    table = write(subject, out)
+    if described is None:
+        console.print(_overview(table, args.top))
+    else:
+        for part in _image_tables(table, described, args.image, args.top):
+            console.print(part)
+    console.print(
+        f"All dimensions: {out / PAGE} (dimensions.csv and .json beside it)", markup=False
+    )
+    return 0
+
+
+def write(subject: "Subject", folder: Path) -> dict[str, Any]:
+    """Writes evaluation, table of dimensions, thumbnails and page; returns the table.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    from solo_bayesncl.report.page import write_page
+    from solo_bayesncl.report.run import RunReport
+
+    table = write_findings(subject, folder)
+    report = RunReport.read(folder, record=subject.run.folder)
+    write_page(folder / PAGE, [report])
+    return table
+
+
+def write_findings(subject: "Subject", folder: Path) -> dict[str, Any]:
+    """Writes `evaluation.json`, `dimensions.json`, `dimensions.csv` and `thumbnails.jpg`.
+
+    Returns:
+        What `dimensions.json` holds.
+    """
+    from solo_bayesncl.explain import explain
+
+    explanation = explain(subject)
+    try:
+        explanation.write(folder)
+    except OSError as error:
+        raise InputError(f"--out {folder} cannot be written: {error}.") from error
+    evaluate.evaluate(subject, folder / "evaluation.json")
+    return explanation.table
+
+
+def _overview(table: dict[str, Any], top: int) -> Table:
+    """Dimensions spread evenly from the most to the least consistent one."""
+    live = [d for d in table["dimensions"] if d["support"] > 0]
+    live.sort(key=lambda d: (-d["consistency"], -d["support"], d["index"]))
+    count = min(top, len(live))
+    chosen = [live[round(i * (len(live) - 1) / max(count - 1, 1))] for i in range(count)]
+    dead = len(table["dimensions"]) - len(live)
+    printed = Table(
+        title=f"{count} of {len(live)} live dimensions, from the most to the least consistent; "
+        f"{dead} are dead"
+    )
+    for heading in ("dimension", "mostly", "consistency", "active on", "gate open on"):
+        printed.add_column(heading, justify="right")
+    for dimension in chosen:
+        printed.add_row(
+            str(dimension["index"]),
+            _owner(table, dimension),
+            _percent(dimension["consistency"]),
+            _percent(dimension["density"]),
+            _percent(dimension["open_rate"]),
+        )
+    return printed
+
+
+def _image_tables(
+    table: dict[str, Any], image: "Outputs", path: Path, top: int
+) -> list[Table | str]:
+    """The dimensions of an image's code, and those that its gate closed."""
+    codes, projections = image.codes[0], image.projections[0]
+    described = [i for i in codes.argsort(descending=True).tolist() if codes[i] > 0]
+    prediction = int(image.logits.argmax())
+    classes = table["classes"]
+    name = classes[prediction] if image.logits.size(1) == len(classes) else f"{prediction}"
+    parts: list[Table | str] = [f"{path}: the online classifier says {name}."]
+    parts.append(
+        _of_image(table, f"{len(described)} active dimensions", described[:top], codes, image)
+    )
+    if image.mask is not None:
+        closed = [
+            i
+            for i in projections.argsort(descending=True).tolist()
+            if projections[i] > 0 and image.mask[0, i] == 0
+        ]
+        title = f"{len(closed)} active dimensions that the gate closed"
+        parts.append(_of_image(table, title, closed[:top], projections, image))
+    return parts
+
+
+def _of_image(table: dict[str, Any], title: str, indexes: list[int], values, image) -> Table:
+    printed = Table(title=title)
+    for heading in ("dimension", "activation", "mostly", "consistency", "active on", "P(open)"):
+        printed.add_column(heading, justify="right")
+    for index in indexes:
+        dimension = table["dimensions"][index]
+        printed.add_row(
+            str(index),
+            f"{values[index]:.3f}",
+            _owner(table, dimension),
+            _percent(dimension["consistency"]),
+            _percent(dimension["density"]),
+            "-" if image.probs is None else f"{image.probs[0, index]:.2f}",
+        )
+    return printed
+
+
+def _owner(table: dict[str, Any], dimension: dict[str, Any]) -> str:
+    owner = dimension["owner"]
+    return "nothing" if owner is None else table["classes"][owner]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"

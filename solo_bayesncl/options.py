@@ -1,0 +1,56 @@
+"""What an evaluation can be told, checked before anything slow is imported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from solo_bayesncl.errors import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an evaluation can be told.
+
+    Attributes:
+        data: folder with `train/` and `val/` to use instead of the run's own data.
+        device: auto, or torch's name of a device.
+        workers: loader processes, by default as in training.
+        metadata: CSV with a column per factor, by default `metadata.csv` beside the validation
+            folder if there is one.
+        reference: timm model whose features judge monosemanticity, by default the run's own
+            backbone.
+        reference_weights: file with that model's weights, by default those that timm downloads.
+    """
+
+    data: Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    metadata: Path | None = None
+    reference: str | None = None
+    reference_weights: Path | None = None
+
+    def __post_init__(self):
+        if self.workers is not None and self.workers < 0:
+            raise InputError(f"--workers {self.workers}: give an integer of at least 0.")
+        if self.reference_weights is not None and self.reference is None:
+            raise InputError("--reference-weights needs --reference, the name of a timm model.")
+        for option in ("metadata", "reference_weights"):
+            path = getattr(self, option)
+            if path is not None and not path.is_file():
+                raise InputError(f"--{option.replace('_', '-')} {path} is not a file.")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Where to compute; raises `InputError` if that is not there."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+            torch.zeros(1, device=device).item()
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"--device {self.device} cannot be used: {reason} Choose auto or cpu."
+            ) from error
+        return device

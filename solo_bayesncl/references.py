@@ -1,0 +1,69 @@
+"""Embeddings of images by another model than the one that is judged: any of timm's."""
+
+from pathlib import Path
+
+import timm
+import torch
+from rich.progress import track
+from safetensors.torch import load_file
+from timm.data import create_transform, resolve_model_data_config
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.transforms import untransformed
+
+
+@torch.no_grad()
+def reference_embeddings(
+    name: str, weights: Path | None, loader: DataLoader, device: torch.device
+) -> Tensor:
+    """(M, E) pooled features of a timm model, with its own preprocessing.
+
+    Args:
+        name: of the timm model.
+        weights: .safetensors or .pth file with the model's weights; by default timm downloads
+            those it knows.
+        loader: its data set and batch size are used, not its transform.
+
+    Raises:
+        InputError: for an unknown name, or weights that cannot be downloaded, read or do not fit.
+    """
+    model = _load(name, weights).to(device).eval()
+    images = untransformed(loader.dataset)
+    images.transform = create_transform(**resolve_model_data_config(model), is_training=False)
+    batches = DataLoader(images, batch_size=loader.batch_size, num_workers=loader.num_workers)
+    found = [
+        model(batch.to(device)).float().cpu()
+        for batch, _ in track(batches, description=f"reference {name}", transient=True)
+    ]
+    return torch.cat(found)
+
+
+def _load(name: str, weights: Path | None) -> nn.Module:
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name}*")[:5])
+        hint = f" Similar names: {near}." if near else ""
+        raise InputError(f"--reference {name} is not a model of timm {timm.__version__}.{hint}")
+    if weights is None:
+        try:
+            return timm.create_model(name, pretrained=True, num_classes=0)
+        except Exception as error:  # the hub's client raises what its transport does
+            raise InputError(
+                f"--reference {name}: its weights cannot be downloaded "
+                f"({type(error).__name__}). Give a file with --reference-weights FILE."
+            ) from error
+    model = timm.create_model(name)
+    try:
+        if weights.suffix == ".safetensors":
+            state = load_file(weights)
+        else:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
+    except Exception as error:  # a damaged file can make the unpickler raise nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"--reference-weights {weights} cannot be loaded into timm's {name}: {reason}"
+        ) from error
+    model.reset_classifier(0)
+    return model

@@ -1,0 +1,128 @@
+"""What a report tells of one run, read from the run's folder."""
+
+import base64
+import csv
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from solo_bayesncl.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a page tells of one run.
+
+    Attributes:
+        label: heading of the run's method, such as "bayesncl"; seeds of a method share it.
+        seed: of the run.
+        evaluation: content of `evaluation.json`.
+        dimensions: content of `dimensions.json`, None if there is none.
+        thumbnails: the sheet of thumbnails as a data URI, None if there is none.
+        curves: name -> [(epoch, value), ...] of `metrics.csv`.
+        settings: content of `args.json`.
+    """
+
+    label: str
+    seed: int | None
+    evaluation: dict[str, Any]
+    dimensions: dict[str, Any] | None = None
+    thumbnails: str | None = None
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(
+        cls, folder: Path, label: str | None = None, record: Path | None = None
+    ) -> "RunReport":
+        """Reads an evaluated run.
+
+        Args:
+            folder: holds its evaluation.
+            label: heading of the run's method, by default the method's name.
+            record: the run's folder with settings and curves, by default the same.
+
+        Raises:
+            InputError: if `args.json` or `evaluation.json` is missing or a file is damaged.
+        """
+        record = record or folder
+        settings = _read_json(record / "args.json", "It is not the folder of a run.")
+        path = folder / "evaluation.json"
+        evaluation = _read_json(path, f"Measure the run first: solo-bayesncl evaluate {folder}")
+        if not (isinstance(evaluation.get("codes"), dict) and evaluation.get("method")):
+            raise InputError(
+                f"{path} does not hold an evaluation (no method or no codes). "
+                f"Measure the run again: solo-bayesncl evaluate {folder}"
+            )
+        dimensions = _read_dimensions(folder / "dimensions.json")
+        return cls(
+            label=label or evaluation["method"],
+            seed=evaluation.get("seed"),
+            evaluation=evaluation,
+            dimensions=dimensions,
+            thumbnails=_read_thumbnails(folder, dimensions),
+            curves=_read_curves(record / "metrics.csv"),
+            settings=settings,
+        )
+
+
+def _read_json(path: Path, missing: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist. {missing}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it does not hold a JSON object.")
+    return content
+
+
+def _read_dimensions(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    content = _read_json(path, "")
+    rows, classes = content.get("dimensions"), content.get("classes")
+    needed = {"index", "support", "class_counts"}
+    if not (
+        isinstance(rows, list)
+        and isinstance(classes, list)
+        and all(isinstance(row, dict) and needed <= row.keys() for row in rows)
+        and all(isinstance(row["class_counts"], list) for row in rows)
+        and all(len(row["class_counts"]) == len(classes) for row in rows)
+    ):
+        raise InputError(
+            f"{path} is damaged: it needs classes, and dimensions with "
+            f"{', '.join(sorted(needed))} each. Measure the run again."
+        )
+    return content
+
+
+def _read_thumbnails(folder: Path, dimensions: dict[str, Any] | None) -> str | None:
+    """The sheet as a data URI; a name from the record never leads out of the folder."""
+    sheet = (dimensions or {}).get("thumbnails") or {}
+    path = folder / Path(sheet.get("file", "thumbnails.jpg")).name
+    if not (sheet.get("tiles") and path.is_file()):
+        return None
+    kind = "png" if path.suffix.lower() == ".png" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _read_curves(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """The last value of every epoch for each column."""
+    if not path.exists():
+        return {}
+    curves: dict[str, dict[int, float]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if not row.get("epoch"):
+                    continue
+                for name, cell in row.items():
+                    if name not in ("epoch", "step") and cell and math.isfinite(float(cell)):
+                        curves.setdefault(name, {})[int(row["epoch"])] = float(cell)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+    return {name: sorted(values.items()) for name, values in curves.items()}

@@ -1,0 +1,280 @@
+"""The comparison through its command: real runs on tiny data, killed, repeated, launched."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import RECIPES, make_images, only_run, solo_bayesncl, tiny
+
+from solo_bayesncl.__main__ import main
+
+PROBE = [
+    "linear.max_epochs=1",
+    "linear.optimizer.batch_size=16",
+    "linear.precision=32-true",
+    "++linear.enable_progress_bar=False",
+]
+
+
+def arguments(images: Path, out: Path, *more: str) -> list[str]:
+    """A comparison that takes seconds: what is typed behind `pretrain` in other tests, too."""
+    typed = [o for o in tiny(images, out) if not o.startswith("checkpoint.dir")]
+    return ["compare", "--config-name", "custom", f"out={out}", *typed, *PROBE, *more]
+
+
+TWO_BY_TWO = ["methods=[ncl,bayesncl_gs]", "seeds=[0,1]", "max_epochs=3"]
+
+
+@pytest.fixture(scope="module")
+def compared(images, tmp_path_factory) -> Path:
+    """NCL and BayesNCL (GS) at seeds 0 and 1."""
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    assert main(arguments(images, out, *TWO_BY_TWO)) == 0
+    return out
+
+
+def comparison(out: Path) -> dict:
+    return json.loads((out / "comparison.json").read_text())
+
+
+def numbers(out: Path) -> dict:
+    """Everything that a comparison says, without the names of its runs' folders."""
+    return {key: value for key, value in comparison(out).items() if key != "runs"}
+
+
+def stamps(out: Path) -> dict[Path, int]:
+    files = [*out.glob("runs/*/*/job.json"), *out.glob("runs/*/*/*/*/*.ckpt")]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_comparison_leaves_tables_figures_page_and_runs(compared):
+    names = {path.name for path in compared.iterdir()}
+    assert names == {
+        "comparison.json", "comparison.csv", "comparison.md", "comparison.tex", "differences.csv",
+        "figures", "report.html", "runs",
+    }  # fmt: skip
+    assert len(list((compared / "figures").glob("*.png"))) >= 4
+    result = comparison(compared)
+    assert (result["methods"], result["seeds"]) == (["ncl", "bayesncl_gs"], [0, 1])
+    assert result["optimizer_steps"] == {"ncl": [9, 9], "bayesncl_gs": [9, 9]}
+    assert result["versions"]["torch"] == version("torch")
+    for method in result["methods"]:
+        accuracies = result["values"][method]["accuracy.linear_backbone"]
+        assert all(0 <= accuracy <= 100 for accuracy in accuracies)
+        for name, seed in zip(result["runs"][method], (0, 1), strict=True):
+            run = compared / "runs" / method / f"seed-{seed}" / name
+            evaluation = json.loads((run / "evaluation.json").read_text())
+            expected = evaluation["codes"]["semantic_consistency"]
+            assert result["values"][method]["codes.semantic_consistency"][seed] == expected
+            assert json.loads((run / "args.json").read_text())["seed"] == seed
+    page = (compared / "report.html").read_text()
+    assert "bayesncl_gs" in page
+    assert "significant difference" in page
+
+
+def test_what_is_finished_is_not_done_again(compared, images, capsys):
+    before, told = stamps(compared), numbers(compared)
+    assert main(arguments(images, compared, *TWO_BY_TWO)) == 0
+    assert stamps(compared) == before
+    assert numbers(compared) == told
+    printed = capsys.readouterr()
+    assert "run 1 of 4" not in printed.err
+    assert "chance-adjusted" in printed.out.lower()
+    assert f"Page: {compared / 'report.html'}" in printed.out
+
+
+def test_another_setting_of_a_run_is_another_run(compared, images, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "moved"
+    shutil.copytree(compared, copy)
+    assert main(arguments(images, copy, *TWO_BY_TWO, "seeds=[0]", "methods=[ncl]")) == 0
+    assert "run 1 of 1" not in capsys.readouterr().err  # found in its new place
+    more = ["seeds=[0]", "methods=[ncl]", "method_kwargs.temperature=0.3"]
+    assert main(arguments(images, copy, *TWO_BY_TWO, *more)) == 0
+    assert "run 1 of 1: ncl, seed 0" in capsys.readouterr().err
+    assert len([p for p in (copy / "runs/ncl/seed-0/ncl").iterdir() if p.is_dir()]) == 2
+
+
+@pytest.mark.parametrize("linear", ["linear", "null"])
+def test_one_run_alone_is_what_a_launcher_starts(images, tmp_path, linear, capsys):
+    more = ["linear=null"] if linear == "null" else []
+    options = [*TWO_BY_TWO, "max_epochs=1", *more, "job.method=ncl", "job.seed=1"]
+    assert main(arguments(images, tmp_path, *options)) == 0
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.glob("runs/*/*")] == [
+        "runs/ncl/seed-1"
+    ]
+    assert (tmp_path / "runs/ncl/seed-1/linear").exists() == (linear == "linear")
+    assert not (tmp_path / "comparison.json").exists()
+    assert "without job.method and job.seed" in capsys.readouterr().err
+
+
+def test_comparison_killed_at_any_point_ends_with_the_same_table(compared, images, tmp_path):
+    """In training, between training and probe, in the second run; then it is let through."""
+    command = [sys.executable, "-m", "solo_bayesncl", *arguments(images, tmp_path, *TWO_BY_TWO)]
+    for sign in ("ncl/seed-0/ncl/*/*-ep=1.ckpt", "ncl/seed-0/linear/*/args.json",
+                 "bayesncl_gs/seed-1/bayesncl/*/*-ep=0.ckpt"):  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 200
+        while not list(tmp_path.glob(f"runs/{sign}")):
+            assert process.poll() is None, f"finished before {sign}"
+            assert time.monotonic() < deadline, sign
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert main(arguments(images, tmp_path, *TWO_BY_TWO)) == 0
+    assert numbers(tmp_path) == numbers(compared)
+    for name in ("comparison.md", "comparison.csv", "differences.csv", "comparison.tex"):
+        assert (tmp_path / name).read_text() == (compared / name).read_text()
+
+
+def test_hydra_launcher_runs_the_same_comparison_in_processes(compared, images, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="not installed: launchers")
+    launcher = ["--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = solo_bayesncl(*arguments(images, tmp_path, *TWO_BY_TWO, *launcher))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Page: " in done.stdout
+    assert numbers(tmp_path) == numbers(compared)
+
+
+def test_failure_of_a_launched_run_is_one_message(images, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(images, tmp_path / "data")
+    next((tmp_path / "data/train").glob("*/0.png")).write_bytes(b"not an image")
+    options = ["methods=[ncl]", "seeds=[0]", "linear=null", "--multirun"]
+    assert main(arguments(tmp_path / "data", tmp_path / "out", *options)) == 2
+    message = capsys.readouterr().err
+    assert "0.png" in message
+    assert "Traceback" not in message
+
+
+def test_run_in_two_processes_takes_part(images, tmp_path):
+    """DDP over gloo: its pretraining has a command line of its own."""
+    options = ["methods=[ncl]", "seeds=[0]", "linear=null", "accelerator=cpu", "devices=2",
+               "optimizer.batch_size=8"]  # fmt: skip
+    done = solo_bayesncl(*arguments(images, tmp_path, *options))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert comparison(tmp_path)["optimizer_steps"] == {"ncl": [3]}
+    assert done.stdout.count("Page: ") == 1
+
+
+def test_methods_of_the_host_take_part_at_their_own_representation(images, tmp_path):
+    options = ["methods=[barlow_twins,ncl]", "seeds=[0]", "linear=null"]
+    assert main(arguments(images, tmp_path, *options)) == 0
+    values = comparison(tmp_path)["values"]["barlow_twins"]
+    assert values["codes.active_dims"] == [16]
+    assert values["codes.semantic_consistency"] == [pytest.approx(1 / 6, abs=0.02)]
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (RECIPES / "compare").glob("*.yaml")))
+def test_every_comparison_of_the_package_can_be_planned(name, images, tmp_path):
+    """Its recipes compose and pass every check, on the data that are given."""
+    from solo_bayesncl.commands.jobs import Plan
+    from solo_bayesncl.commands.recipes import compose_recipe
+
+    cfg = compose_recipe("scripts/compare", name, [f"out={tmp_path}"])
+    cfg.overrides += [
+        "data.dataset=custom", f"data.train_path={images}/train", f"data.val_path={images}/val",
+        "data.format=image_folder", "optimizer.batch_size=16",
+    ]  # fmt: skip
+    plan = Plan.of(cfg)
+    assert len(plan.jobs) == len(cfg.methods) * len(cfg.seeds)
+    settings = {method: None for method in cfg.methods}
+    for job in plan.jobs:
+        settings[job.method] = json.dumps([job.cfg.method, dict(job.cfg.method_kwargs)])
+        assert job.probe.pretrain_method == job.cfg.method
+    assert len(set(settings.values())) == len(cfg.methods)  # each is another method
+
+
+def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
+    images, tmp_path, monkeypatch
+):
+    """At one seed; also if one draws noise in its steps, and in every epoch."""
+    import solo_bayesncl
+    from solo_bayesncl.hosts import host
+
+    solo_bayesncl.register()
+    seen, backbones, steps = {}, {}, []
+
+    def recorded(method):
+        step = method.training_step
+
+        def record(self, batch, batch_idx):
+            if self.global_step == 0:
+                steps.append(self.backbone.conv1.weight.detach().clone())
+            steps.append(torch.stack([crop.sum() for crop in batch[1]]))
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(method, "training_step", record)
+
+    # the host's SimCLR as the registry builds it, and ours below it
+    for method in {host().SimCLR, *host().METHODS.values()} & {
+        host().SimCLR, host().METHODS["ncl"], host().METHODS["bayesncl"], host().METHODS["simclr"]
+    }:  # fmt: skip
+        if "training_step" in vars(method):
+            recorded(method)
+    for name in ("simclr", "ncl", "bayesncl", "bayesncl_gs"):
+        steps.clear()
+        recipe = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", name]
+        overrides = tiny(images, tmp_path / name, "max_epochs=2", "seed=3")
+        assert main(["pretrain", *recipe, *overrides]) == 0
+        backbones[name], *seen[name] = list(steps)
+        assert len(seen[name]) == 6
+    for name in ("ncl", "bayesncl", "bayesncl_gs"):
+        assert torch.equal(backbones[name], backbones["simclr"])
+        assert torch.equal(torch.stack(seen[name]), torch.stack(seen["simclr"])), name
+    assert not torch.equal(torch.stack(seen["ncl"][:3]), torch.stack(seen["ncl"][3:]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ("methods=[nlc]", "methods: 'nlc' is not known. Choose a variant"),
+        ("methods=[]", "methods=[]: give a list of names"),
+        ("methods=[ncl,ncl]", "one is named twice"),
+        ("methods=['../x']", "cannot be a folder's name"),
+        ("seeds=[]", "seeds=[]: give a list of integers"),
+        ("seeds=[a]", "give a list of integers"),
+        ("seeds=[-1]", "give integers of at least 0"),
+        ("seed=3", "a comparison sets seed itself. Give seeds="),
+        ("checkpoint.dir=x", "a comparison sets checkpoint.dir itself. Give out="),
+        ("out=null", "out=None: give the folder to write to"),
+        ("evaluation.device=quantum", "--device quantum cannot be used"),
+        ("+evaluation.speed=1", "evaluation.speed is not known"),
+        ("+variants.x=1", "variants.x: give recipe"),
+        ("job.method=ncl", "job.method=ncl job.seed=None: give one of methods"),
+        ("data.val_path=null", "a comparison measures labelled"),
+        ("method_kwargs.temperature=0", "ncl: method_kwargs.temperature=0"),
+        ("linear.optimizer.lr=-1", "optimizer.lr=-1"),
+        ("pretrain=nowhere", "nowhere is not a folder"),
+    ],
+)
+def test_a_wrong_comparison_is_refused_before_anything_runs(
+    images, tmp_path, capsys, wrong, expected
+):
+    options = ["methods=[ncl]", "seeds=[0]", wrong]
+    if wrong.startswith("+variants"):
+        options.append("methods=[x]")
+    assert main(arguments(images, tmp_path / "out", *options)) == 2
+    message = capsys.readouterr().err
+    assert expected in message
+    assert "Traceback" not in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_typed_overrides_reach_the_runs_whatever_is_in_them(images, tmp_path):
+    odd = tmp_path / "it's a=folder [really]"
+    make_images(odd / "train", classes=2, per_class=8)
+    make_images(odd / "val", classes=2, per_class=2)
+    options = ["methods=[ncl]", "seeds=[0]", "linear=null", f"data.train_path={odd}/train",
+               f"data.val_path={odd}/val"]  # fmt: skip
+    assert main(arguments(images, tmp_path / "out", *options)) == 0
+    run = only_run(tmp_path / "out/runs/ncl/seed-0", "ncl")
+    assert json.loads((run / "args.json").read_text())["data"]["train_path"] == f"{odd}/train"
