@@ -28,7 +28,7 @@ format: $(READY) ## put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: $(READY) ## generate data, pretrain three methods on it and compare them (10 minutes)
+demo: $(READY) ## compare three methods over two seeds on generated data; a page (10 minutes)
 	$(BIN)/solo-bayesncl demo
 
 clean: ## remove the environment and the demo

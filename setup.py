@@ -43,6 +43,7 @@ setup(
         "scipy>=1.8",
         "jinja2>=3",
         "safetensors",
+        "filelock",
         "tabulate>=0.9",
     ],
     extras_require={

@@ -104,6 +104,9 @@ def _difference(values: list[float | None], others: list[float | None]) -> dict[
     pairs = zip(values, others, strict=True)
     found = interval([a - b for a, b in pairs if a is not None and b is not None])
     significant = None if found["low"] is None else found["low"] > 0 or found["high"] < 0
+    if found["sd"] == 0 and found["mean"] != 0:
+        # counts and accuracies are discrete: two equal differences are no sign of no spread
+        significant = None
     return {**found, "significant": significant}
 
 
@@ -128,9 +131,12 @@ def _sentence(metric: dict[str, Any], means: dict[str, float], difference: dict[
         told = told[0].upper() + told[1:]
     if difference["n"] < 2:
         return f"{told}. One seed: no interval, so the difference is not judged."
+    mean = formatted_difference(difference["mean"], unit)
+    if difference["significant"] is None:
+        return f"{told}. Difference {mean} at every seed: without spread it is not judged."
     verdict = "a" if difference["significant"] else "no"
     return (
-        f"{told}. Difference {formatted_difference(difference['mean'], unit)}, "
+        f"{told}. Difference {mean}, "
         f"{100 * CONFIDENCE:.0f} % interval "
         f"{formatted_interval(difference['low'], difference['high'], unit)} over "
         f"{difference['n']} seeds: {verdict} significant difference."
@@ -141,9 +147,10 @@ def record_of(evaluations: Evaluations) -> dict[str, Any]:
     """What a comparison depends on, per method in order of its seeds.
 
     Returns:
-        `samples`, `optimizer_steps` and `versions`; of versions the distinct ones.
+        `samples`, `optimizer_steps`, `not_finite` (spaces with values that are not), and
+        `versions`, the distinct ones, of the evaluations.
     """
-    every = {method: list(runs.values()) for method, runs in evaluations.items()}
+    every = {method: [runs[seed] for seed in sorted(runs)] for method, runs in evaluations.items()}
     versions: dict[str, dict[str, None]] = {}
     for evaluation in (e for found in every.values() for e in found):
         for name, version in evaluation["versions"].items():
@@ -152,6 +159,9 @@ def record_of(evaluations: Evaluations) -> dict[str, Any]:
         "samples": {method: [e["samples"] for e in found] for method, found in every.items()},
         "optimizer_steps": {
             method: [e["optimizer_steps"] for e in found] for method, found in every.items()
+        },
+        "not_finite": {
+            method: [e.get("not_finite", []) for e in found] for method, found in every.items()
         },
         "versions": {name: ", ".join(found) for name, found in versions.items()},
     }
@@ -167,6 +177,13 @@ def warnings_of(comparison: dict[str, Any]) -> list[str]:
                 for method, numbers in comparison[key].items()
             )
             found.append(f"Not like for like: the numbers of {words} differ ({told}).")
+    for method, by_seed in comparison["not_finite"].items():
+        for seed, spaces in zip(comparison["seeds"], by_seed, strict=True):
+            if spaces:
+                found.append(
+                    f"{method}, seed {seed}: {', '.join(spaces)} hold values that are not finite "
+                    "and are left out. Did training diverge?"
+                )
     for name, versions in comparison["versions"].items():
         if ", " in versions:
             found.append(f"Not like for like: runs were evaluated with {name} {versions}.")

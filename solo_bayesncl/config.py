@@ -53,6 +53,7 @@ AMOUNTS = (
     "scheduler.min_lr",
 )
 SECTIONS = ("backbone", "data", "optimizer", "scheduler", "checkpoint", "method_kwargs", "wandb")
+MAX_SEED = 2**32 - 1  # Lightning draws another seed in place of a larger one
 LARS_KEYS = ("clip_lr", "eta", "exclude_bias_n_norm")
 
 
@@ -135,10 +136,12 @@ def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
         value = OmegaConf.select(cfg, key)
         if value is not None and not (is_number(value, (int, float)) and value >= 0):
             raise InputError(f"{key}={value!r}: give a number of at least 0.")
-    for key in ("data.num_workers", "seed"):
+    for key, most in (("data.num_workers", None), ("seed", MAX_SEED)):
         value = OmegaConf.select(cfg, key)
-        if value is not None and not (is_number(value, int) and value >= 0):
-            raise InputError(f"{key}={value!r}: give an integer of at least 0.")
+        if value is None or (is_number(value, int) and 0 <= value <= (most or value)):
+            continue
+        accepted = f"from 0 to {most}" if most else "of at least 0"
+        raise InputError(f"{key}={value!r}: give an integer {accepted}.")
     steps = cfg.scheduler.get("lr_decay_steps")
     if cfg.scheduler.name == "step" and not (OmegaConf.is_list(steps) and len(steps)):
         raise InputError("scheduler.name=step needs scheduler.lr_decay_steps, e.g. [60,80].")

@@ -1,21 +1,24 @@
 """Codes of a trained model and everything that is measured on them."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig, open_dict
-from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision import datasets
+from torchvision.datasets.folder import find_classes
 
 import solo_bayesncl
 from solo_bayesncl import config, metrics, probes, runs
+from solo_bayesncl.console import progress
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.factors import Factor, find_metadata, read_factors
+from solo_bayesncl.factors import Factor, factors_of
 from solo_bayesncl.hosts import host
 from solo_bayesncl.objective import Encoding, encode
 from solo_bayesncl.options import Options
@@ -31,19 +34,21 @@ class Outputs:
 
     Attributes:
         feats: (M, F) backbone features.
-        projections: (M, D) non-negative, normalised projections before the gate.
         codes: (M, D) gated, normalised projections.
-        logits: (M, C) of the online classifier.
         labels: (M,) int64.
+        projections: (M, D) non-negative, normalised projections before the gate.
+        logits: (M, C) of the online classifier.
         probs: (M, D) posterior open-probabilities, None without a gate.
         mask: (M, D) values of the gate, None without a gate.
+
+    The last four are None where they were not collected.
     """
 
     feats: Tensor
-    projections: Tensor
     codes: Tensor
-    logits: Tensor
     labels: Tensor
+    projections: Tensor | None = None
+    logits: Tensor | None = None
     probs: Tensor | None = None
     mask: Tensor | None = None
 
@@ -69,12 +74,13 @@ class Subject:
         run: where it comes from.
         options: as given.
         model: in evaluation mode.
-        train: of the training split, without augmentation.
+        train: of the training split, without augmentation; features, codes and labels alone.
         val: of the validation split.
-        images: the validation split, labelled.
-        classes: their names by label.
+        images: the validation split; `val` has its labels, which its folders may number otherwise.
+        classes: their names by label, those of the training split.
         embeddings: (M, E) of the validation split, reference for monosemanticity.
         factors: of the validation split.
+        classifier_fits: whether the online classifier's outputs stand for `classes`.
     """
 
     run: runs.Run
@@ -86,6 +92,7 @@ class Subject:
     classes: tuple[str, ...]
     embeddings: Tensor
     factors: dict[str, Factor] = field(default_factory=dict)
+    classifier_fits: bool = True
 
 
 def load_model(run: runs.Run) -> nn.Module:
@@ -117,29 +124,84 @@ def examine(checkpoint: str | Path, options: Options) -> Subject:
     run, device = runs.Run.open(checkpoint), options.torch_device
     model = load_model(run)
     train_loader, val_loader = labelled_loaders(run.cfg, options)
-    factors = {}
-    metadata = options.metadata or find_metadata(val_loader.dataset)
-    if metadata is not None:
-        factors = read_factors(metadata, val_loader.dataset)
+    images = val_loader.dataset
+    label_in_training = _labels_in_training(train_loader.dataset, images)
+    factors = factors_of(images, options.metadata)
     with config.explained_data_errors(run.cfg):
-        train = collect(model, train_loader, device, "training images")
+        # the training split can be large, and only these are used
+        train = collect(model, train_loader, device, "training images", ("feats", "codes"))
         val = collect(model, val_loader, device, "validation images")
         embeddings = val.feats
         if options.reference is not None:
             embeddings = reference_embeddings(
                 options.reference, options.reference_weights, val_loader, device
             )
+    if label_in_training is not None:
+        val = replace(val, labels=label_in_training[val.labels])
+    classes = _classes(run, train_loader.dataset, torch.cat([train.labels, val.labels]))
     return Subject(
-        run, options, model, train, val, val_loader.dataset, _classes(run, val_loader, val.labels),
-        embeddings, factors,
+        run, options, model, train, val, images, classes, embeddings, factors,
+        _trained_on(run.cfg, options, classes),
     )  # fmt: skip
 
 
-def _classes(run: runs.Run, loader: DataLoader, labels: Tensor) -> tuple[str, ...]:
+def _labels_in_training(train: Dataset, val: Dataset) -> Tensor | None:
+    """(number of validation classes,) the label that each has in training, by its name.
+
+    Folders are numbered in their order: one that validation lacks would shift all behind it.
+
+    Returns:
+        None where a data set of the host does not tell the names.
+
+    Raises:
+        InputError: for validation classes that training lacks.
+    """
+    known, given = (getattr(images, "class_to_idx", None) for images in (train, val))
+    if known is None or given is None:
+        return None
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise InputError(
+            f"{getattr(val, 'root', 'The validation split')} has classes that the training split "
+            f"lacks: {_listed(unknown)}. Training has: {_listed(list(known))}. Give class folders "
+            "of the same names to both: correct those of data.val_path, or choose other data with "
+            "--data DIR."
+        )
+    return torch.tensor([known[name] for name in sorted(given, key=given.get)])
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more
+
+
+def _classes(run: runs.Run, images: Dataset, labels: Tensor) -> tuple[str, ...]:
     """Names by label; not every data set of the host tells them."""
-    names = getattr(loader.dataset, "classes", range(run.cfg.data.num_classes))
+    names = getattr(images, "classes", range(run.cfg.data.num_classes))
     names = [str(name) for name in names]
     return tuple(names + [str(label) for label in range(len(names), int(labels.max()) + 1)])
+
+
+def _trained_on(cfg: DictConfig, options: Options, classes: tuple[str, ...]) -> bool:
+    """Whether a run was trained on these classes, as far as can be told.
+
+    Its record has their number alone; their names are where its training data still are.
+    """
+    if cfg.data.num_classes != len(classes):
+        return False
+    own = None if options.data is None else _own_classes(cfg)
+    return own is None or own == classes
+
+
+def _own_classes(cfg: DictConfig) -> tuple[str, ...] | None:
+    """Names of the classes of a run's own training data, None if those are gone or have none."""
+    path = cfg.data.train_path
+    try:
+        if cfg.data.dataset in config.DOWNLOADED:
+            return tuple(vars(datasets)[cfg.data.dataset.upper()](path).classes)
+        return tuple(find_classes(path)[0])
+    except (OSError, RuntimeError):
+        return None
 
 
 def encoded(model: nn.Module, out: dict[str, Tensor]) -> Encoding:
@@ -154,7 +216,13 @@ def encoded(model: nn.Module, out: dict[str, Tensor]) -> Encoding:
 
 
 @torch.no_grad()
-def collect(model: nn.Module, loader: Iterable, device: torch.device, what: str) -> Outputs:
+def collect(
+    model: nn.Module,
+    loader: Iterable,
+    device: torch.device,
+    what: str,
+    names: tuple[str, ...] = ("feats", "logits", "projections", "codes", "probs", "mask"),
+) -> Outputs:
     """Runs a model over a labelled loader.
 
     Args:
@@ -162,17 +230,18 @@ def collect(model: nn.Module, loader: Iterable, device: torch.device, what: str)
         loader: yields (images, labels).
         device: where to compute; the result is on the CPU.
         what: words for the progress bar.
+        names: of what to keep, besides the labels.
     """
     model.to(device)
     columns: dict[str, list[Tensor]] = {}
-    for images, labels in track(loader, description=what, transient=True):
+    for images, labels in progress(loader, what):
         out = model(images.to(device))
-        batch = {"feats": out["feats"], "logits": out["logits"], "labels": labels}
-        for name, value in {**batch, **vars(encoded(model, out))}.items():
-            if value is not None:
-                columns.setdefault(name, []).append(value.float().cpu())
-    joined = {name: torch.cat(values) for name, values in columns.items()}
-    return Outputs(**{**joined, "labels": joined["labels"].long()})
+        found = {"feats": out["feats"], "logits": out["logits"], **vars(encoded(model, out))}
+        columns.setdefault("labels", []).append(labels)
+        for name in names:
+            if found[name] is not None:
+                columns.setdefault(name, []).append(found[name].float().cpu())
+    return Outputs(**{name: torch.cat(values) for name, values in columns.items()})
 
 
 def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, DataLoader]:
@@ -222,28 +291,33 @@ def measure(subject: Subject) -> dict[str, Any]:
 
     Returns:
         Nested dict of floats, shares in 0..1, entropies in nats, accuracies in percent;
-        docs/metrics.md defines them.
+        docs/metrics.md defines them. `not_finite` lists the spaces that hold nan or infinities in
+        either split, as those of a model that diverged; what would be measured on such values is
+        nan.
     """
     train, val = subject.train, subject.val
-    result: dict[str, Any] = {"samples": len(val.labels)}
-    for space, values in val.spaces.items():
+    spaces = val.spaces
+    given = [*spaces.items(), ("backbone", train.feats), ("codes", train.codes)]
+    broken = {space for space, values in given if not probes.are_finite(values)}
+    result: dict[str, Any] = {
+        "samples": len(val.labels),
+        "not_finite": [space for space in spaces if space in broken],
+    }
+    for space, values in spaces.items():
         result[space] = _numbers(values, val.labels, metrics.summary)
-        score = metrics.monosemanticity(values, subject.embeddings)
-        result[space]["monosemanticity"] = float(score.mean)
-        result[space]["monosemanticity_chance"] = float(score.chance)
+        result[space] |= _monosemanticity(values, subject.embeddings)
     for space in ("backbone", "codes"):
-        result[space]["mean_average_precision"] = float(
-            metrics.mean_average_precision(val.spaces[space], val.labels)
-        )
+        result[space]["mean_average_precision"] = _average_precision(spaces[space], val.labels)
     if val.probs is not None:
+        finite = probes.are_finite(val.probs)
         result["gate"]["mean_open_probability"] = float(val.probs.mean())
-        result["gate"]["open_rate"] = float((val.mask > 0).float().mean())
+        result["gate"]["open_rate"] = float((val.mask > 0).float().mean()) if finite else nan
     selection = probes.feature_selection(train.codes, train.labels, val.codes, val.labels)
     feats = (train.feats, train.labels, val.feats, val.labels)
     codes = (train.codes, train.labels, val.codes, val.labels)
     result["accuracy"] = {
-        # of other data with other classes it says nothing
-        "online_classifier": _top1(val) if val.logits.size(1) == len(subject.classes) else None,
+        # of other classes it says nothing
+        "online_classifier": _top1(val) if subject.classifier_fits else None,
         "knn_backbone": probes.knn_accuracy(*feats),
         "knn_codes": probes.knn_accuracy(*codes),
         "probe_codes": list(selection.values())[-1],
@@ -258,35 +332,63 @@ def measure(subject: Subject) -> dict[str, Any]:
 
 def _numbers(values: Tensor, labels: Tensor, of: Callable) -> dict[str, float]:
     """What `of` says of values and labels, and what it would be worth with shuffled ones."""
+    if not probes.are_finite(values):
+        names = of(values.new_zeros(1, 1), labels.new_zeros(1))
+        return dict.fromkeys((*names, "shuffled_label_null"), nan)
     null = metrics.shuffled_label_null(values, labels, generator=torch.Generator().manual_seed(0))
     numbers = of(values, labels) | {"shuffled_label_null": null}
     return {name: float(value) for name, value in numbers.items()}
 
 
+def _monosemanticity(values: Tensor, embeddings: Tensor) -> dict[str, float]:
+    mean = chance = nan
+    if probes.are_finite(values, embeddings):
+        score = metrics.monosemanticity(values, embeddings)
+        mean, chance = float(score.mean), float(score.chance)
+    return {"monosemanticity": mean, "monosemanticity_chance": chance}
+
+
+def _average_precision(values: Tensor, labels: Tensor) -> float:
+    if not probes.are_finite(values):
+        return nan
+    return float(metrics.mean_average_precision(values, labels))
+
+
 def _of_factor(val: Outputs, factor: Factor) -> dict[str, Any]:
-    """How dimensions relate to a factor, per space of width D."""
+    """How dimensions relate to a factor, by space."""
     result: dict[str, Any] = {"kind": factor.kind, "levels": factor.num_levels}
     for space, values in val.spaces.items():
-        if space == "backbone":
-            continue
         result[space] = _numbers(values, factor.levels, metrics.class_based_summary)
-        information = metrics.mutual_information(values, factor.levels)
-        live = information[(values.abs() > metrics.ACTIVE).any(dim=0)]
-        result[space]["mutual_information_mean"] = float(live.mean())
-        result[space]["mutual_information_max"] = float(live.max()) if len(live) else float("nan")
+        result[space] |= _information(values, factor.levels)
     return result
 
 
+def _information(values: Tensor, levels: Tensor) -> dict[str, float]:
+    mean = largest = nan
+    if probes.are_finite(values):
+        live = (values.abs() > metrics.ACTIVE).any(dim=0)
+        if live.any():
+            found = metrics.mutual_information(values, levels)[live]
+            mean, largest = float(found.mean()), float(found.max())
+    return {"mutual_information_mean": mean, "mutual_information_max": largest}
+
+
 def _top1(val: Outputs) -> float:
+    if not probes.are_finite(val.logits):
+        return nan
     return 100 * float((val.logits.argmax(dim=1) == val.labels).float().mean())
 
 
 def _retrieval(val: Outputs) -> dict[str, dict[str, float]]:
-    """Precision@k over the 32, 64, ... most active dimensions, and over all."""
+    """Precision@k over the 32, 64, ... most active dimensions, and over all.
+
+    nan for k that reach beyond the other samples.
+    """
     dims = probes.subspace_sizes(val.codes.size(1), least=32)
-    ks = tuple(k for k in RETRIEVAL_KS if k < len(val.labels))
-    table = metrics.retrieval_precision(val.codes, val.labels, dims, ks)
-    return {
-        str(d): {f"precision_at_{k}": float(p) for k, p in zip(ks, row, strict=True)}
-        for d, row in zip(dims, table, strict=True)
-    }
+    result = {str(d): {f"precision_at_{k}": nan for k in RETRIEVAL_KS} for d in dims}
+    ks = [k for k in RETRIEVAL_KS if k < len(val.labels)]
+    if ks and probes.are_finite(val.codes):
+        table = metrics.retrieval_precision(val.codes, val.labels, dims, ks)
+        for d, row in zip(dims, table.tolist(), strict=True):
+            result[str(d)] |= {f"precision_at_{k}": p for k, p in zip(ks, row, strict=True)}
+    return result

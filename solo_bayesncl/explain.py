@@ -1,7 +1,10 @@
 """What single dimensions mean: a table of all of them, the images that activate them, one image."""
 
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,18 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from solo_bayesncl import files, metrics
+from solo_bayesncl import files, metrics, probes
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation import Outputs, Subject, encoded, of_folders
 from solo_bayesncl.transforms import SIZES, evaluation_transform, untransformed
 
 TOP_IMAGES = 9
 THUMBNAIL_PX = 48
-THUMBNAIL_COLUMNS = 32
+# a sheet of so many is 4800 px wide and high, and of some 10 MB
+MAX_THUMBNAILS = 10_000
+LEAST_COLUMNS = 32
+# values sorted out at once: 64 MB in float32
+CHUNK_ENTRIES = 2**24
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Explanation:
 
     Attributes:
         table: what `dimensions.json` holds; see docs/metrics.md for the numbers.
-        thumbnails: one image with all tiles that the table refers to.
+        thumbnails: one image with all tiles that the table refers to, at most 10 000. Where
+            dimensions have more images to show, each shows its strongest ones alone.
     """
 
     table: dict[str, Any]
@@ -41,34 +49,39 @@ class Explanation:
         files.write_json(folder / "dimensions.json", self.table, indent=None)
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row per dimension: its numbers, then its active images of each class."""
+        """A row per dimension: its numbers, its information on each factor, images by class."""
         classes = self.table["classes"]
         rows = []
         for dimension in self.table["dimensions"]:
-            row = {k: v for k, v in dimension.items() if k not in ("class_counts", "top")}
+            nested = ("class_counts", "information", "top")
+            row = {k: v for k, v in dimension.items() if k not in nested}
             if row["owner"] is not None:
                 row["owner"] = classes[row["owner"]]
+            row |= {f"information on {k}": v for k, v in dimension["information"].items()}
             counts = zip(classes, dimension["class_counts"], strict=True)
             rows.append(row | {f"images of {name}": count for name, count in counts})
         return rows
 
 
 def explain(subject: Subject) -> Explanation:
-    """The table of a model's dimensions, measured on its validation split."""
-    val = subject.val
+    """The table of a model's dimensions, measured on its validation split.
+
+    Values that are not finite count as 0: of a model that diverged, dimensions are dead and their
+    gates closed. The images shown for a dimension are those of its largest positive activations.
+    """
+    val = _finite(subject.val)
     order, activations = _most_activating(val.codes)
-    shown = sorted(set(order[activations > metrics.ACTIVE].tolist()))
+    shown = _shown(order, activations)
     tile = {sample: position for position, sample in enumerate(shown)}
-    columns = _columns(subject)
+    columns = _columns(subject, val)
     dimensions = []
     for index, (samples, values) in enumerate(zip(order.tolist(), activations, strict=True)):
-        active = [
-            [tile[sample], round(value, 4)]
-            for sample, value in zip(samples, values.tolist(), strict=True)
-            if value > metrics.ACTIVE
-        ]
+        ranked = zip(samples, values.tolist(), strict=True)
+        has_tile = takewhile(lambda one: one[1] > metrics.ACTIVE and one[0] in tile, ranked)
+        top = [[tile[sample], round(value, 4)] for sample, value in has_tile]
         row = {name: column[index] for name, column in columns.items()}
-        dimensions.append({"index": index, **row, "top": active})
+        dimensions.append({"index": index, **row, "top": top})
+    num_columns = _num_columns(len(shown))
     table = {
         "method": subject.run.cfg.method,
         "samples": len(val.labels),
@@ -77,7 +90,7 @@ def explain(subject: Subject) -> Explanation:
         "thumbnails": {
             "file": "thumbnails.jpg",
             "px": THUMBNAIL_PX,
-            "columns": THUMBNAIL_COLUMNS,
+            "columns": num_columns,
             "tiles": [
                 {"path": _name(subject.images, sample), "label": int(val.labels[sample])}
                 for sample in shown
@@ -85,30 +98,72 @@ def explain(subject: Subject) -> Explanation:
         },
         "dimensions": dimensions,
     }
-    return Explanation(files.plain(table), _sprite(subject.images, shown))
+    return Explanation(files.plain(table), _sprite(subject.images, shown, num_columns))
+
+
+def _finite(val: Outputs) -> Outputs:
+    """The same with 0 for what is not finite in codes, projections and gates."""
+    given = {name: getattr(val, name) for name in ("codes", "projections", "mask")}
+    return replace(val, **{k: v.nan_to_num(0, 0, 0) for k, v in given.items() if v is not None})
 
 
 def _most_activating(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """(D, up to 9) samples of largest activation and their values, in descending order."""
-    ranked = codes.sort(dim=0, descending=True, stable=True)
-    return ranked.indices[:TOP_IMAGES].T, ranked.values[:TOP_IMAGES].T
+    """(D, up to 9) samples of largest activation and their values, in descending order.
+
+    Of equal ones, those that come first: as a stable sort of all samples, in a part of its time.
+    """
+    chunks = codes.split(max(1, CHUNK_ENTRIES // len(codes)), dim=1)
+    samples, values = zip(*(_largest(chunk.T.contiguous()) for chunk in chunks), strict=True)
+    return torch.cat(samples), torch.cat(values)
 
 
-def _columns(subject: Subject) -> dict[str, list]:
+def _largest(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Places and values of the largest entries of each row, in the order of a stable sort."""
+    count = min(TOP_IMAGES, rows.size(1))
+    # topk takes any of several equal values: only the smallest one that it takes can be among them
+    smallest = rows.topk(count).values[:, -1:]
+    above, equal = rows > smallest, rows == smallest
+    room = count - above.sum(dim=1, keepdim=True)
+    taken = above | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= room))
+    places = taken.nonzero()[:, 1].view(-1, count)
+    ranked = rows.gather(1, places).sort(dim=1, descending=True, stable=True)
+    return places.gather(1, ranked.indices), ranked.values
+
+
+def _shown(order: Tensor, activations: Tensor) -> list[int]:
+    """Samples that get a thumbnail, in order: the first of every dimension, the second, ..."""
+    chosen: dict[int, None] = {}
+    for samples, values in zip(order.T, activations.T, strict=True):
+        chosen |= dict.fromkeys(samples[values > metrics.ACTIVE].tolist())
+    return sorted(list(chosen)[:MAX_THUMBNAILS])
+
+
+def _columns(subject: Subject, val: Outputs) -> dict[str, list]:
     """Name -> a value per dimension."""
-    val = subject.val
     statistics = metrics.per_dimension(val.codes, val.labels, len(subject.classes))
     class_counts = statistics.pop("class_counts").tolist()
     columns = {name: _rounded(column) for name, column in statistics.items()}
     columns["owner"] = [None if owner < 0 else owner for owner in columns["owner"]]
-    score = metrics.monosemanticity(val.codes, subject.embeddings)
-    columns["monosemanticity"] = _rounded(score.per_dimension)
     nothing = [None] * val.codes.size(1)
+    columns["monosemanticity"] = nothing
+    if probes.are_finite(subject.embeddings):
+        score = metrics.monosemanticity(val.codes, subject.embeddings)
+        columns["monosemanticity"] = _rounded(score.per_dimension)
     columns["projection_density"] = columns["open_rate"] = nothing
     if val.mask is not None:
         active = val.projections.abs() > metrics.ACTIVE
         columns["projection_density"] = _rounded(active.double().mean(dim=0))
         columns["open_rate"] = _rounded((val.mask > 0).double().mean(dim=0))
+    # before the gate, so that it can be held against what the gate does
+    ungated = val.codes if val.mask is None else val.projections
+    information = {
+        name: _rounded(metrics.mutual_information(ungated, factor.levels))
+        for name, factor in subject.factors.items()
+    }
+    columns["information"] = [
+        {name: column[index] for name, column in information.items()}
+        for index in range(val.codes.size(1))
+    ]
     return {**columns, "class_counts": class_counts}
 
 
@@ -126,10 +181,15 @@ def _name(images: Dataset, sample: int) -> str:
     return Path(samples[sample][0]).relative_to(Path(images.root).parent).as_posix()
 
 
-def _sprite(images: Dataset, samples: list[int]) -> Image.Image:
-    """Square thumbnails in rows of 32; small images keep their pixels."""
-    px, rows = THUMBNAIL_PX, max(1, -(-len(samples) // THUMBNAIL_COLUMNS))
-    sprite = Image.new("RGB", (px * THUMBNAIL_COLUMNS, px * rows))
+def _num_columns(num_tiles: int) -> int:
+    """Columns of the sheet of thumbnails: about as wide as high, as JPEG ends at 65 500 px."""
+    return max(LEAST_COLUMNS, ceil(sqrt(num_tiles)))
+
+
+def _sprite(images: Dataset, samples: Sequence[int], columns: int) -> Image.Image:
+    """Square thumbnails in rows of `columns`; small images keep their pixels."""
+    px, rows = THUMBNAIL_PX, max(1, ceil(len(samples) / columns))
+    sprite = Image.new("RGB", (px * columns, px * rows))
     images = untransformed(images)
     for position, sample in enumerate(samples):
         image = images[sample][0].convert("RGB")
@@ -137,7 +197,7 @@ def _sprite(images: Dataset, samples: list[int]) -> Image.Image:
         left, top = (image.width - side) // 2, (image.height - side) // 2
         method = Image.Resampling.NEAREST if side < px else Image.Resampling.LANCZOS
         square = image.crop((left, top, left + side, top + side)).resize((px, px), method)
-        row, column = divmod(position, THUMBNAIL_COLUMNS)
+        row, column = divmod(position, columns)
         sprite.paste(square, (px * column, px * row))
     return sprite
 

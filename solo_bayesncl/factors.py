@@ -1,18 +1,22 @@
 """Known factors of images, such as their background or font: a CSV file with a column for each."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from solo_bayesncl import metrics
+from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError
 
 METADATA = "metadata.csv"
-# the first names the image; the class is what everything else is measured against
-NO_FACTORS = ("path", "split", "class")
+# the first names the image; the class is what everything else is measured against; the last is of
+# `solo-bayesncl data digits` and names the image, too
+NO_FACTORS = ("path", "split", "class", "source_index")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,26 @@ class Factor:
     kind: str
 
 
+def factors_of(images: Dataset, metadata: Path | None) -> dict[str, Factor]:
+    """The factors of a data set's images, from the file asked for or one that lies beside them.
+
+    A file that nobody asked for is left out with a message if it does not fit.
+
+    Raises:
+        InputError: if the file asked for does not fit.
+    """
+    path = metadata or find_metadata(images)
+    if path is None:
+        return {}
+    try:
+        return read_factors(path, images)
+    except InputError as error:
+        if metadata is not None:
+            raise InputError(f"--metadata {error}") from error
+        say(f"no factors are measured: {error}")
+        return {}
+
+
 def find_metadata(images: Dataset) -> Path | None:
     """`metadata.csv` beside the folder of the images, as the demo's data sets have it."""
     root = getattr(images, "root", None)
@@ -42,8 +66,9 @@ def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
 
     Args:
         path: CSV with a header. Its column `path` names each image relative to the CSV's folder or
-            to the images' folder; every other column but split and class is a factor. Columns with
-            one value, and those that merely number the images, are left out.
+            to the images' folder; every other column but split and class is a factor. Left out
+            are columns of one value, columns that number or name the images, and, with a message,
+            text of more than `most_levels` values.
         images: image folder; rows of other images are ignored.
 
     Raises:
@@ -51,34 +76,66 @@ def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
     """
     samples = getattr(images, "samples", None)
     if samples is None:
-        raise InputError(f"--metadata {path}: only images in folders can have factors.")
+        raise InputError(
+            f"{path}: only images in folders can have factors. Give such data with --data DIR."
+        )
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        # spreadsheets begin a file with a byte-order mark, which is no part of the first name
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows, names = list(reader), reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--metadata {path} cannot be read as CSV: {error}.") from error
-    if not rows or "path" not in rows[0]:
-        raise InputError(f"--metadata {path}: needs a header with a column `path`, and rows.")
+        raise InputError(f"{path} cannot be read as CSV: {error}.") from error
+    if not rows or "path" not in names:
+        raise InputError(f"{path}: needs a header with a column `path`, and rows.")
     root, by_path = Path(images.root), {row["path"]: row for row in rows}
     found = []
-    for name, _ in samples:
-        relative = Path(name).relative_to(root).as_posix()
+    for file_name, _ in samples:
+        relative = Path(file_name).relative_to(root).as_posix()
         row = by_path.get(f"{root.name}/{relative}") or by_path.get(relative)
         if row is None:
-            raise InputError(
-                f"--metadata {path} has no row for {root.name}/{relative} in its column `path`."
-            )
+            raise InputError(f"{path} has no row for {root.name}/{relative} in its column `path`.")
         found.append(row)
-    factors = {}
-    for name in rows[0]:
+    factors, most = {}, most_levels(len(found))
+    for name in names:
         column = [row[name] for row in found]
-        if name not in NO_FACTORS and not _tells_nothing(column):
-            factors[name] = Factor(*metrics.levels_of(column))
+        if name in NO_FACTORS or _tells_nothing(column) or _is_numbering([r[name] for r in rows]):
+            continue
+        factor = Factor(*metrics.levels_of(column))
+        if factor.kind == "categorical" and factor.num_levels > most:
+            say(
+                f"{path}: column {name} is left out: it has {factor.num_levels} different values "
+                f"that are not all numbers, for {len(found)} images at most {most} are used."
+            )
+            continue
+        factors[name] = factor
     return factors
 
 
-def _tells_nothing(column: list[str | None]) -> bool:
+def most_levels(num_images: int) -> int:
+    """Most levels of a categorical factor, so that there are images enough of each."""
+    return max(20, isqrt(num_images))
+
+
+def _tells_nothing(column: Sequence[str | None]) -> bool:
     """One value only, or a number or name of its own for every image."""
     distinct = set(column)
-    is_name = len(distinct) == len(column) and not any("." in str(value) for value in column)
-    return len(distinct) == 1 or is_name
+    is_name = len(distinct) == len(column) and _as_numbers(column) is None
+    return len(distinct) == 1 or is_name or _is_numbering(column)
+
+
+def _is_numbering(column: Sequence[str | None]) -> bool:
+    """Consecutive integers in some order."""
+    numbers = set(_as_numbers(column) or ())
+    return (
+        len(numbers) == len(column)
+        and all(number.is_integer() for number in numbers)
+        and max(numbers) - min(numbers) == len(column) - 1
+    )
+
+
+def _as_numbers(column: Sequence[str | None]) -> list[float] | None:
+    try:
+        return [float(cell) for cell in column]
+    except (TypeError, ValueError):
+        return None

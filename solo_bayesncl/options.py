@@ -35,6 +35,15 @@ class Options:
             raise InputError(f"--workers {self.workers}: give an integer of at least 0.")
         if self.reference_weights is not None and self.reference is None:
             raise InputError("--reference-weights needs --reference, the name of a timm model.")
+        if self.reference is not None:
+            import timm  # takes a second, so only where it is needed
+
+            if not timm.is_model(self.reference):
+                near = ", ".join(timm.list_models(f"*{self.reference}*")[:5])
+                hint = f" Similar names: {near}." if near else ""
+                raise InputError(
+                    f"--reference {self.reference} is not a model of timm {timm.__version__}.{hint}"
+                )
         for option in ("metadata", "reference_weights"):
             path = getattr(self, option)
             if path is not None and not path.is_file():

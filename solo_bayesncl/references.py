@@ -4,12 +4,12 @@ from pathlib import Path
 
 import timm
 import torch
-from rich.progress import track
 from safetensors.torch import load_file
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from solo_bayesncl.console import progress
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.transforms import untransformed
 
@@ -34,8 +34,7 @@ def reference_embeddings(
     images.transform = create_transform(**resolve_model_data_config(model), is_training=False)
     batches = DataLoader(images, batch_size=loader.batch_size, num_workers=loader.num_workers)
     found = [
-        model(batch.to(device)).float().cpu()
-        for batch, _ in track(batches, description=f"reference {name}", transient=True)
+        model(batch.to(device)).float().cpu() for batch, _ in progress(batches, f"reference {name}")
     ]
     return torch.cat(found)
 

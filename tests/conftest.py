@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,29 @@ def jpegs(tmp_path_factory) -> Path:
     make_images(folder / "train", classes=6, per_class=8, size=40, suffix=".jpg")
     make_images(folder / "val", classes=6, per_class=4, size=40, suffix=".jpg")
     return folder
+
+
+@pytest.fixture
+def cifar10(tmp_path, monkeypatch):
+    """A small CIFAR-10 in torchvision's files; only their checksums are not the real ones."""
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / "datasets" / CIFAR10.base_folder
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("train_list", "test_list"):
+        files = [file for file, _ in getattr(CIFAR10, name)]
+        monkeypatch.setattr(CIFAR10, name, [(file, None) for file in files])
+        for file in files:
+            content = {
+                "data": rng.integers(0, 256, (10, 3072), dtype="uint8"),
+                "labels": list(range(10)),
+            }
+            (folder / file).write_bytes(pickle.dumps(content))
+    names = {"label_names": [f"class {i}" for i in range(10)]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names))
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": None})
+    return folder.parent
 
 
 def tiny(images: Path, out: Path, *extra: str) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from solo_bayesncl.comparison import compare
-from solo_bayesncl.metrics import per_dimension
+from solo_bayesncl.metrics import mutual_information, per_dimension
 
 METHODS = ("simclr", "ncl", "bayesncl")
 SEEDS = (0, 1)
@@ -93,11 +93,18 @@ def _dimensions(rng, before, gates, codes, labels, num_classes):
     """(rows, tiles): the tiles are the images that any dimension shows."""
     table = per_dimension(torch.tensor(codes), torch.tensor(labels), num_classes)
     tiles, place, rows = [], {}, []
+    # one that goes with the class and one that goes with nothing
+    levels = {"background": labels % 2, "cost in $": rng.integers(5, size=len(labels))}
+    information = {
+        factor: mutual_information(torch.tensor(before), torch.tensor(of)).tolist()
+        for factor, of in levels.items()
+    }
     for index in range(codes.shape[1]):
         row = {name: column[index].tolist() for name, column in table.items()}
         row = {k: None if isinstance(v, float) and isnan(v) else v for k, v in row.items()}
         row |= {"index": index, "projection_density": None, "open_rate": None, "top": []}
         row["owner"] = None if row["owner"] < 0 else row["owner"]
+        row["information"] = {factor: column[index] for factor, column in information.items()}
         noisy = (row["consistency"] or 0) * 0.6 + rng.normal(0.3, 0.04)
         row["monosemanticity"] = noisy if row["support"] > 1 else None
         if gates is not None:

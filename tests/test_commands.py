@@ -1,6 +1,7 @@
 """Every command once for real, on tiny data; mostly in this process, as importing takes seconds."""
 
 import csv
+import functools
 import json
 import shutil
 
@@ -349,17 +350,27 @@ def test_evaluate_simclr(images, tmp_path):
     assert "gate" not in result
 
 
-def test_demo_compares_three_methods(tmp_path, capsys):
-    assert main(["demo", "--out", str(tmp_path / "demo"), "--epochs", "1"]) == 0
-    table = capsys.readouterr().out
+def test_demo_is_a_comparison_on_data_with_factors_and_ends_with_its_page(
+    tmp_path, capsys, monkeypatch
+):
+    from solo_bayesncl.commands import demo
+
+    fewer = functools.partial(demo.make_digits, train_size=160, val_size=60)
+    monkeypatch.setattr(demo, "make_digits", fewer)
+    command = ["demo", "--out", str(tmp_path / "demo"), "--epochs", "1", "--seeds", "0"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
     for heading in ("simclr", "ncl", "bayesncl", "semantic consistency"):
-        assert heading in table
-    found = list((tmp_path / "demo/runs").glob("*/*/evaluation.json"))
-    assert len(found) == 3
-    stamps = {path: path.stat().st_mtime_ns for path in found}
-    assert main(["demo", "--out", str(tmp_path / "demo"), "--epochs", "1"]) == 0
-    assert {path: path.stat().st_mtime_ns for path in found} == stamps
-    assert capsys.readouterr().out == table[table.index("500 validation images") :]
+        assert heading in printed
+    assert "One seed: no interval" in printed
+    page = tmp_path / "demo/comparison/report.html"
+    assert printed.rstrip().endswith(f"Page: {page}")
+    assert page.exists()
+    result = json.loads((tmp_path / "demo/comparison/comparison.json").read_text())
+    assert "factors.background.codes.mutual_information_mean" in result["values"]["bayesncl"]
+    assert main(command) == 0
+    again = capsys.readouterr().out
+    assert again == printed[printed.index(again.splitlines()[0]) :]
 
 
 def test_doctor_finds_the_installed_release(capsys):
@@ -445,32 +456,6 @@ def test_installed_package_brings_its_recipes(tmp_path):
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def cifar10(tmp_path, monkeypatch):
-    """A small CIFAR-10 in torchvision's files; only their checksums are not the real ones."""
-    import pickle
-
-    import numpy as np
-    from torchvision.datasets import CIFAR10
-
-    folder = tmp_path / "datasets" / CIFAR10.base_folder
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name in ("train_list", "test_list"):
-        files = [file for file, _ in getattr(CIFAR10, name)]
-        monkeypatch.setattr(CIFAR10, name, [(file, None) for file in files])
-        for file in files:
-            content = {
-                "data": rng.integers(0, 256, (10, 3072), dtype="uint8"),
-                "labels": list(range(10)),
-            }
-            (folder / file).write_bytes(pickle.dumps(content))
-    names = {"label_names": [f"class {i}" for i in range(10)]}
-    (folder / "batches.meta").write_bytes(pickle.dumps(names))
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": None})
-    return folder.parent
 
 
 def test_cifar_recipe_trains_and_evaluates_with_the_3x3_stem(cifar10, tmp_path):

@@ -1,6 +1,7 @@
 """The comparison through its command: real runs on tiny data, killed, repeated, launched."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,8 @@ def arguments(images: Path, out: Path, *more: str) -> list[str]:
     return ["compare", "--config-name", "custom", f"out={out}", *typed, *PROBE, *more]
 
 
-TWO_BY_TWO = ["methods=[ncl,bayesncl_gs]", "seeds=[0,1]", "max_epochs=3"]
+# with a loader process, whose random numbers are drawn apart from the main one's
+TWO_BY_TWO = ["methods=[ncl,bayesncl_gs]", "seeds=[1,0]", "max_epochs=2", "data.num_workers=1"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def numbers(out: Path) -> dict:
 
 
 def stamps(out: Path) -> dict[Path, int]:
-    files = [*out.glob("runs/*/*/job.json"), *out.glob("runs/*/*/*/*/*.ckpt")]
+    files = [*out.glob("runs/*/*/*.json"), *out.glob("runs/*/*/*/*/*.ckpt")]
     return {path: path.stat().st_mtime_ns for path in files}
 
 
@@ -62,17 +64,19 @@ def test_comparison_leaves_tables_figures_page_and_runs(compared):
     assert len(list((compared / "figures").glob("*.png"))) >= 4
     result = comparison(compared)
     assert (result["methods"], result["seeds"]) == (["ncl", "bayesncl_gs"], [0, 1])
-    assert result["optimizer_steps"] == {"ncl": [9, 9], "bayesncl_gs": [9, 9]}
+    assert result["optimizer_steps"] == {"ncl": [6, 6], "bayesncl_gs": [6, 6]}
     assert result["versions"]["torch"] == version("torch")
+    assert result["settings"]["ncl"]["method_kwargs"]["non_neg"] == "rep_relu"
     for method in result["methods"]:
         accuracies = result["values"][method]["accuracy.linear_backbone"]
         assert all(0 <= accuracy <= 100 for accuracy in accuracies)
         for name, seed in zip(result["runs"][method], (0, 1), strict=True):
-            run = compared / "runs" / method / f"seed-{seed}" / name
-            evaluation = json.loads((run / "evaluation.json").read_text())
+            folder = compared / "runs" / method / f"seed-{seed}"
+            evaluation = json.loads((folder / "evaluation.json").read_text())
             expected = evaluation["codes"]["semantic_consistency"]
             assert result["values"][method]["codes.semantic_consistency"][seed] == expected
-            assert json.loads((run / "args.json").read_text())["seed"] == seed
+            assert (compared / name).is_relative_to(folder)
+            assert json.loads((compared / name / "args.json").read_text())["seed"] == seed
     page = (compared / "report.html").read_text()
     assert "bayesncl_gs" in page
     assert "significant difference" in page
@@ -90,8 +94,6 @@ def test_what_is_finished_is_not_done_again(compared, images, capsys):
 
 
 def test_another_setting_of_a_run_is_another_run(compared, images, tmp_path, capsys):
-    import shutil
-
     copy = tmp_path / "moved"
     shutil.copytree(compared, copy)
     assert main(arguments(images, copy, *TWO_BY_TWO, "seeds=[0]", "methods=[ncl]")) == 0
@@ -100,6 +102,33 @@ def test_another_setting_of_a_run_is_another_run(compared, images, tmp_path, cap
     assert main(arguments(images, copy, *TWO_BY_TWO, *more)) == 0
     assert "run 1 of 1: ncl, seed 0" in capsys.readouterr().err
     assert len([p for p in (copy / "runs/ncl/seed-0/ncl").iterdir() if p.is_dir()]) == 2
+
+
+def test_other_evaluations_of_a_run_do_not_change_the_table(compared, images, jpegs):
+    told, run = numbers(compared), compared / comparison(compared)["runs"]["ncl"][0]
+    assert main(["evaluate", str(run), "--data", str(jpegs)]) == 0
+    assert main(arguments(images, compared, *TWO_BY_TWO)) == 0
+    assert numbers(compared) == told
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(images, tmp_path, capsys):
+    from filelock import FileLock
+
+    folder = tmp_path / "runs/ncl/seed-0"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        assert main(arguments(images, tmp_path, "methods=[ncl]", "seeds=[0]")) == 2
+    assert "ncl, seed 0: another process is working on it" in capsys.readouterr().err
+    assert not list(folder.rglob("*.ckpt"))
+
+
+def test_figures_of_an_earlier_comparison_do_not_stay(compared, images, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(compared, copy)
+    (copy / "figures/factors.png").write_bytes(b"of another time")
+    assert main(arguments(images, copy, *TWO_BY_TWO)) == 0
+    assert not (copy / "figures/factors.png").exists()
+    assert (copy / "figures/gate.png").exists()
 
 
 @pytest.mark.parametrize("linear", ["linear", "null"])
@@ -118,7 +147,7 @@ def test_one_run_alone_is_what_a_launcher_starts(images, tmp_path, linear, capsy
 def test_comparison_killed_at_any_point_ends_with_the_same_table(compared, images, tmp_path):
     """In training, between training and probe, in the second run; then it is let through."""
     command = [sys.executable, "-m", "solo_bayesncl", *arguments(images, tmp_path, *TWO_BY_TWO)]
-    for sign in ("ncl/seed-0/ncl/*/*-ep=1.ckpt", "ncl/seed-0/linear/*/args.json",
+    for sign in ("ncl/seed-0/ncl/*/*-ep=0.ckpt", "ncl/seed-0/linear/*/args.json",
                  "bayesncl_gs/seed-1/bayesncl/*/*-ep=0.ckpt"):  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 200
@@ -144,8 +173,6 @@ def test_hydra_launcher_runs_the_same_comparison_in_processes(compared, images, 
 
 
 def test_failure_of_a_launched_run_is_one_message(images, tmp_path, capsys):
-    import shutil
-
     shutil.copytree(images, tmp_path / "data")
     next((tmp_path / "data/train").glob("*/0.png")).write_bytes(b"not an image")
     options = ["methods=[ncl]", "seeds=[0]", "linear=null", "--multirun"]
@@ -179,7 +206,7 @@ def test_every_comparison_of_the_package_can_be_planned(name, images, tmp_path):
     from solo_bayesncl.commands.jobs import Plan
     from solo_bayesncl.commands.recipes import compose_recipe
 
-    cfg = compose_recipe("scripts/compare", name, [f"out={tmp_path}"])
+    cfg = compose_recipe("scripts/compare", name, [f"out={tmp_path}", "seeds=[0]"])
     cfg.overrides += [
         "data.dataset=custom", f"data.train_path={images}/train", f"data.val_path={images}/val",
         "data.format=image_folder", "optimizer.batch_size=16",
@@ -193,10 +220,11 @@ def test_every_comparison_of_the_package_can_be_planned(name, images, tmp_path):
     assert len(set(settings.values())) == len(cfg.methods)  # each is another method
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
-    images, tmp_path, monkeypatch
+    images, tmp_path, monkeypatch, workers
 ):
-    """At one seed; also if one draws noise in its steps, and in every epoch."""
+    """At one seed; also if one has more to draw when it is built, and noise in its steps."""
     import solo_bayesncl
     from solo_bayesncl.hosts import host
 
@@ -220,17 +248,17 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
     }:  # fmt: skip
         if "training_step" in vars(method):
             recorded(method)
-    for name in ("simclr", "ncl", "bayesncl", "bayesncl_gs"):
+    for name in ("simclr", "bayesncl_gs"):
         steps.clear()
         recipe = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", name]
-        overrides = tiny(images, tmp_path / name, "max_epochs=2", "seed=3")
+        more = ["max_epochs=2", "seed=3", f"data.num_workers={workers}"]
+        overrides = tiny(images, tmp_path / name, *more)
         assert main(["pretrain", *recipe, *overrides]) == 0
         backbones[name], *seen[name] = list(steps)
         assert len(seen[name]) == 6
-    for name in ("ncl", "bayesncl", "bayesncl_gs"):
-        assert torch.equal(backbones[name], backbones["simclr"])
-        assert torch.equal(torch.stack(seen[name]), torch.stack(seen["simclr"])), name
-    assert not torch.equal(torch.stack(seen["ncl"][:3]), torch.stack(seen["ncl"][3:]))
+    assert torch.equal(backbones["bayesncl_gs"], backbones["simclr"])
+    assert torch.equal(torch.stack(seen["bayesncl_gs"]), torch.stack(seen["simclr"]))
+    assert not torch.equal(torch.stack(seen["simclr"][:3]), torch.stack(seen["simclr"][3:]))
 
 
 @pytest.mark.parametrize(
@@ -242,17 +270,29 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
         ("methods=['../x']", "cannot be a folder's name"),
         ("seeds=[]", "seeds=[]: give a list of integers"),
         ("seeds=[a]", "give a list of integers"),
-        ("seeds=[-1]", "give integers of at least 0"),
+        ("seeds=[-1]", "seeds: -1: give integers from 0 to 4294967295"),
+        ("seeds=[99999999999]", "seeds: 99999999999: give integers from 0 to"),
         ("seed=3", "a comparison sets seed itself. Give seeds="),
         ("checkpoint.dir=x", "a comparison sets checkpoint.dir itself. Give out="),
-        ("out=null", "out=None: give the folder to write to"),
+        ("out=null", "out=None: give the folder to write to. (A file of your own begins with"),
+        ("checkpoint.enabled=False", "a comparison sets checkpoint.enabled itself"),
+        ("linear.devices=2", "linear.devices=2: a comparison sets devices itself"),
+        ("evaluation=5", "evaluation=5: give a section with metadata"),
+        ("evaluation.workers=two", "evaluation.workers='two': give an integer"),
+        ("evaluation.metadata=5", "evaluation.metadata=5: give text"),
+        ("evaluation.metadata=none.csv", "--metadata none.csv is not a file"),
+        ("evaluation.reference=resnet9000", "--reference resnet9000 is not a model of timm"),
+        ("job=3", "job=3: give a section with method and seed"),
+        ("variants=3", "variants=3: give a section"),
+        ("pretrain=null", "pretrain=None: give a folder of recipes"),
+        ("linear=5", "linear=5: give a folder of recipes, or null"),
         ("evaluation.device=quantum", "--device quantum cannot be used"),
         ("+evaluation.speed=1", "evaluation.speed is not known"),
         ("+variants.x=1", "variants.x: give recipe"),
         ("job.method=ncl", "job.method=ncl job.seed=None: give one of methods"),
         ("data.val_path=null", "a comparison measures labelled"),
         ("method_kwargs.temperature=0", "ncl: method_kwargs.temperature=0"),
-        ("linear.optimizer.lr=-1", "optimizer.lr=-1"),
+        ("linear.optimizer.lr=-1", "linear: optimizer.lr=-1"),
         ("pretrain=nowhere", "nowhere is not a folder"),
     ],
 )
@@ -278,3 +318,51 @@ def test_typed_overrides_reach_the_runs_whatever_is_in_them(images, tmp_path):
     assert main(arguments(images, tmp_path / "out", *options)) == 0
     run = only_run(tmp_path / "out/runs/ncl/seed-0", "ncl")
     assert json.loads((run / "args.json").read_text())["data"]["train_path"] == f"{odd}/train"
+
+
+def test_a_file_of_ones_own_builds_on_the_package(images, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/mine.yaml").write_text(
+        "defaults: [methods, _self_]\n"
+        "recipes: demo\n"
+        "methods: ['8', ncl]\n"
+        "variants: {'8': {recipe: ncl_topk, overrides: [method_kwargs.topk_k=8]}}\n"
+    )
+    out = tmp_path / "out"
+    typed = [o for o in tiny(images, out) if not o.startswith("checkpoint.dir")]
+    command = ["compare", "--config-path", str(tmp_path / "mine"), "--config-name", "mine"]
+    options = ["seeds=[0]", "linear=null", "--multirun"]
+    assert main([*command, f"out={out}", *typed, *options]) == 0
+    assert comparison(out)["methods"] == ["8", "ncl"]
+    assert comparison(out)["settings"]["8"]["method_kwargs"]["topk_k"] == 8
+
+
+def test_recipes_of_solo_learn_can_be_compared(images, tmp_path):
+    """They lack keys that ours have: seed, sizes of the probe's images, dali."""
+    for kind in ("pretrain", "linear"):
+        shutil.copytree(RECIPES / kind / "custom", tmp_path / kind)
+        recipe = tmp_path / kind / "simclr.yaml"
+        lines = recipe.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith(("seed:", "auto_resume:"))]
+        text = "".join(kept).replace("  augmentations:\n    crop_size: 224\n", "")
+        recipe.write_text(text.replace("  enabled: True\nresume", "resume"))
+    options = [f"pretrain={tmp_path}/pretrain", f"linear={tmp_path}/linear", "methods=[ncl]"]
+    assert main(arguments(images, tmp_path / "out", *options, "seeds=[4]")) == 0
+    run = tmp_path / "out" / comparison(tmp_path / "out")["runs"]["ncl"][0]
+    assert json.loads((run / "args.json").read_text())["seed"] == 4
+
+
+def test_dali_of_the_pretraining_is_dali_of_the_probe(jpegs, tmp_path):
+    pytest.importorskip("nvidia.dali")
+    options = ["data.format=dali", "dali.device=cpu", "data.num_workers=1"]
+    assert main(arguments(jpegs, tmp_path, "methods=[ncl]", "seeds=[0]", *options)) == 0
+    run = only_run(tmp_path / "runs/ncl/seed-0", "linear")
+    assert json.loads((run / "args.json").read_text())["dali"]["device"] == "cpu"
+    assert comparison(tmp_path)["optimizer_steps"] == {"ncl": [3]}
+
+
+def test_method_of_the_host_without_its_settings_is_refused_first(images, tmp_path, capsys):
+    options = ["methods=[ncl,simsiam]", "seeds=[0]", "linear=null"]
+    assert main(arguments(images, tmp_path, *options)) == 2
+    assert "simsiam: The model cannot be built from" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.ckpt"))

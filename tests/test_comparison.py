@@ -102,13 +102,41 @@ def test_sentences_tell_differences_and_their_absence():
 
 def test_unequal_steps_samples_and_versions_are_told():
     runs = three_seeds()
-    fair = comparison.record_of(runs)
+    fair = compare(runs) | comparison.record_of(runs)
     assert comparison.warnings_of(fair) == []
     runs["ncl"][0]["optimizer_steps"] = 100
     runs["ncl"][1]["versions"]["torch"] = "2.15"
-    told = comparison.warnings_of(comparison.record_of(runs))
+    told = comparison.warnings_of(compare(runs) | comparison.record_of(runs))
     assert any("optimizer steps differ (ncl 100, 200, 200" in s for s in told)
     assert any("torch 2.14, 2.15" in s for s in told)
+
+
+def test_a_run_that_diverged_is_told_and_left_out():
+    runs = three_seeds()
+    runs["ncl"][2] |= {"not_finite": ["codes"]}
+    runs["ncl"][2]["codes"]["semantic_consistency"] = None
+    result = compare(runs) | comparison.record_of(runs)
+    assert result["summary"]["ncl"]["codes.semantic_consistency"]["n"] == 2
+    assert any(s.startswith("ncl, seed 2: codes hold") for s in comparison.warnings_of(result))
+    assert "(2 of 3 seeds)" in tables.markdown(result)
+
+
+def test_records_are_in_the_order_of_the_seeds():
+    runs = {"ncl": {1: evaluation(0.1, samples=1), 0: evaluation(0.0, samples=0)}}
+    result = compare(runs) | comparison.record_of(runs)
+    assert result["seeds"] == [0, 1]
+    assert result["values"]["ncl"]["codes.semantic_consistency"] == [0.0, 0.1]
+    assert result["samples"]["ncl"] == [0, 1]
+
+
+def test_equal_differences_are_not_called_significant():
+    """Accuracies of few images repeat; two equal differences say nothing of their spread."""
+    runs = {"a": {0: evaluation(0.5), 1: evaluation(0.5)}, "b": {0: evaluation(0.625), 1: evaluation(0.625)}}  # fmt: skip  # noqa: E501
+    result = compare(runs)
+    found = {d["metric"]: d for d in result["differences"]}
+    assert found["codes.semantic_consistency"]["significant"] is None
+    assert found["accuracy.knn_backbone"]["significant"] is False  # no difference at all
+    assert any("without spread it is not judged" in s for s in result["sentences"])
 
 
 def test_tables_hold_the_same_numbers_in_every_format(tmp_path):

@@ -116,5 +116,32 @@ def test_every_file_that_a_document_names_exists():
             r"`((?:docs|tests|solo_bayesncl|benchmarks)/[\w./]+)`", document.read_text()
         ):
             assert (ROOT / name).exists(), (document.name, name)
-        for name in re.findall(r"\]\(([\w./]+)\)", document.read_text()):
+        for name in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", document.read_text()):
             assert (document.parent / name).exists(), (document.name, name)
+
+
+def test_every_reported_metric_is_defined_and_nothing_else():
+    """By name: a metric means the same in every space, and for factors."""
+    from solo_bayesncl.report.catalogue import METRICS, reported_in
+
+    text = (ROOT / "docs/metrics.md").read_text()
+    defined = re.findall(r"^\| `(\w+)` \|", text, re.M)
+    assert len(defined) == len(set(defined))
+    information = {"mutual_information_mean": 0.1, "mutual_information_max": 0.2}
+    of_factors = reported_in([{"factors": {"f": {"codes": information}}}])
+    assert set(defined) == {metric.path[-1] for metric in (*METRICS, *of_factors)}
+
+
+def test_every_comparison_of_the_package_is_documented():
+    text = (ROOT / "docs/compare.md").read_text()
+    for path in (RECIPES / "compare").glob("*.yaml"):
+        assert f"`{path.stem}`" in text or f"--config-name {path.stem}" in text, path.stem
+
+
+def test_every_key_of_a_comparison_is_documented():
+    from solo_bayesncl.commands.jobs import EVALUATION_KEYS, KEYS
+
+    text = (ROOT / "docs/compare.md").read_text()
+    # what the program passes on to itself is not for people
+    for key in {*KEYS, *EVALUATION_KEYS} - {"typed", "typed_linear"}:
+        assert f"`{key}`" in text or f"{key}." in text, key

@@ -55,8 +55,9 @@ def refused(capsys, *arguments: object) -> str:
         ("backbone.name=vit_tiny", "Set ++backbone.kwargs.img_size=16"),
         ("++backbone.kwargs.foo=1", "The model cannot be built from backbone.kwargs"),
         ("checkpoint.frequency=0", "checkpoint.frequency=0: give an integer"),
-        ("seed=abc", "seed='abc': give an integer of at least 0"),
-        ("seed=1.5", "seed=1.5: give an integer of at least 0"),
+        ("seed=abc", "seed='abc': give an integer from 0 to 4294967295"),
+        ("seed=99999999999", "seed=99999999999: give an integer from 0 to"),
+        ("seed=1.5", "seed=1.5: give an integer from 0 to"),
         ("augmentations.0.num_crops=abc", "augmentations.0.num_crops='abc'"),
         ("++augmentations.0.mean=0.5", "augmentations.0.mean=0.5: give three numbers"),
         ("data.train_path=123", "data.train_path=123: give a path"),
@@ -243,7 +244,8 @@ def test_linear_refuses_a_checkpoint_of_another_backbone(images, tmp_path, capsy
 
 
 def test_wrong_options_of_data_and_demo(tmp_path, capsys):
-    assert "--seed" in refused(capsys, "demo", "--out", tmp_path / "d", "--seed", "-1")
+    assert "--seeds" in refused(capsys, "demo", "--out", tmp_path / "d", "--seeds", "-1")
+    assert "--seeds" in refused(capsys, "demo", "--out", tmp_path / "d", "--seeds", "1", "1")
     assert "--epochs" in refused(capsys, "demo", "--out", tmp_path / "d", "--epochs", "0")
 
 

@@ -3,11 +3,14 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
+from math import isnan
 
 import pytest
 import timm
 import torch
 from conftest import RECIPES, only_run, solo_bayesncl, tiny
+from omegaconf import OmegaConf
 from PIL import Image
 
 from solo_bayesncl import evaluation, explain, factors, metrics, probes
@@ -15,6 +18,8 @@ from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.options import Options
 from solo_bayesncl.report.catalogue import METRICS
+
+SPACES = ["backbone", "projections", "gate", "codes"]
 
 
 def trained_run(images, out, name, *overrides):
@@ -67,12 +72,24 @@ def explained(run):
     return run
 
 
+def broken_run(run, folder, part):
+    """A copy of a run whose weights of one part have diverged."""
+    shutil.copytree(run, folder)
+    (checkpoint,) = folder.glob("*.ckpt")
+    content = torch.load(checkpoint, weights_only=True)
+    for name, weight in content["state_dict"].items():
+        if name.startswith(part) and weight.is_floating_point():
+            weight.fill_(torch.nan)
+    torch.save(content, checkpoint)
+    return folder
+
+
 # Evaluation
 
 
 def test_spaces_are_measured_apart(subject):
     spaces = subject.val.spaces
-    assert list(spaces) == ["backbone", "projections", "gate", "codes"]
+    assert list(spaces) == SPACES
     for name in ("backbone", "projections", "codes"):
         norms = spaces[name].norm(dim=1)
         assert ((norms - 1).abs().lt(1e-5) | norms.eq(0)).all()
@@ -101,9 +118,92 @@ def test_method_without_gate_has_two_spaces(images, tmp_path):
     assert not {"gate", "projections"} & set(result)
 
 
+def test_classes_are_matched_by_name_where_validation_lacks_one(run, with_factors, tmp_path):
+    """Folders are numbered in their order, so those behind the missing one shift."""
+    shutil.copytree(with_factors, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data/val/class_1")
+    subject = evaluation.examine(run, Options(data=tmp_path / "data"))
+    assert subject.classes == tuple(f"class_{i}" for i in range(6))
+    folders = [path.split("/")[-2] for path, _ in subject.images.samples]
+    assert [subject.classes[label] for label in subject.val.labels] == folders
+    table = explain.explain(subject).table
+    assert table["class_samples"] == [4, 0, 4, 4, 4, 4]
+    assert all(
+        t["path"].split("/")[1] == f"class_{t['label']}" for t in table["thumbnails"]["tiles"]
+    )
+    assert evaluation.measure(subject)["accuracy"]["online_classifier"] is not None
+
+
+def test_validation_class_that_training_lacks_is_refused(run, with_factors, tmp_path):
+    shutil.copytree(with_factors, tmp_path / "data")
+    (tmp_path / "data/val/class_3").rename(tmp_path / "data/val/crane")
+    with pytest.raises(InputError, match="lacks: crane. Training has: class_0, .*--data DIR"):
+        evaluation.examine(run, Options(data=tmp_path / "data"))
+
+
+def test_online_classifier_says_nothing_of_other_classes_of_the_same_number(
+    run, with_factors, tmp_path
+):
+    shutil.copytree(with_factors, tmp_path / "data")
+    for folder in list((tmp_path / "data").glob("*/class_*")):
+        folder.rename(folder.with_name(folder.name.replace("class", "kind")))
+    subject = evaluation.examine(run, Options(data=tmp_path / "data"))
+    assert subject.classes[0] == "kind_0"
+    assert evaluation.measure(subject)["accuracy"]["online_classifier"] is None
+
+
+@pytest.mark.parametrize(("names", "fits"), [(["a", "b"], True), (["a", "b", "c"], False)])
+def test_number_of_classes_decides_where_the_training_data_are_gone(tmp_path, names, fits):
+    data = {"dataset": "custom", "train_path": str(tmp_path / "gone"), "num_classes": 2}
+    cfg = OmegaConf.create({"data": data})
+    assert evaluation._trained_on(cfg, Options(data=tmp_path), tuple(names)) == fits
+
+
+@pytest.mark.parametrize(
+    ("part", "spaces"),
+    [("projector", ["projections", "codes"]), ("backbone", SPACES)],
+)
+def test_diverged_model_is_reported_without_numbers(run, tmp_path, part, spaces):
+    folder = broken_run(run, tmp_path / "run", part)
+    assert main(["explain", str(folder)]) == 0
+    result = json.loads((folder / "evaluation.json").read_text())
+    assert result["not_finite"] == spaces
+    for space in SPACES:
+        assert (result[space]["semantic_consistency"] is None) == (space in spaces)
+        assert (result["factors"]["channel"][space]["paired_dims"] is None) == (space in spaces)
+    numbers = [result["codes"], result["feature_selection"], *result["retrieval"].values()]
+    numbers += [result["factors"]["channel"]["codes"]]
+    assert {value for of in numbers for value in of.values()} == {None}
+    assert result["accuracy"]["knn_codes"] is result["accuracy"]["probe_codes"] is None
+    assert (result["accuracy"]["knn_backbone"] is None) == ("backbone" in spaces)
+    table = json.loads((folder / "dimensions.json").read_text())
+    assert {d["support"] for d in table["dimensions"]} == {0}
+    assert {d["consistency"] for d in table["dimensions"]} == {None}
+    assert "are not finite" in (folder / "report.html").read_text()
+
+
+def test_model_that_is_whole_has_nothing_that_is_not_finite(subject):
+    assert evaluation.measure(subject)["not_finite"] == []
+
+
+def test_one_validation_image_is_measured(run, with_factors, tmp_path):
+    shutil.copytree(with_factors, tmp_path / "data")
+    for folder in sorted((tmp_path / "data/val").iterdir())[1:]:
+        shutil.rmtree(folder)
+    for path in sorted((tmp_path / "data/val/class_0").iterdir())[1:]:
+        path.unlink()
+    options = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert main(["explain", str(run), *options]) == 0
+    result = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert result["samples"] == 1
+    assert result["accuracy"]["knn_codes"] is not None
+    assert result["codes"]["retrieval_precision_at_1"] is None
+
+
 def test_factors_are_measured_by_space(subject):
     result = evaluation.measure(subject)["factors"]
     assert set(result) == {"channel", "angle"}
+    assert set(SPACES) < set(result["channel"])
     assert result["channel"]["levels"] == 3
     assert result["channel"]["kind"] == "categorical"
     channel = result["channel"]["codes"]
@@ -138,6 +238,65 @@ def test_metadata_that_does_not_fit_is_refused(subject, tmp_path, text, expected
         factors.read_factors(tmp_path / "m.csv", subject.images)
 
 
+NUMBERS = range(24)
+
+
+@pytest.mark.parametrize(
+    ("column", "kept"),
+    [
+        ([f"{i}.png" for i in NUMBERS], False),  # names
+        ([(7 * i) % 24 + 100 for i in NUMBERS], False),  # a numbering
+        ([float((7 * i) % 24) for i in NUMBERS], False),
+        ([i * i for i in NUMBERS], True),
+        ([i / 3 for i in NUMBERS], True),
+        (["odd" if i % 2 else "even" for i in NUMBERS], True),
+        (["one"] * 24, False),
+    ],
+)
+def test_columns_that_merely_tell_images_apart_are_no_factors(subject, tmp_path, column, kept):
+    write_metadata(tmp_path / "m.csv", subject, column)
+    assert (list(factors.read_factors(tmp_path / "m.csv", subject.images)) == ["f"]) == kept
+
+
+def test_numbering_of_all_splits_is_no_factor(subject, tmp_path):
+    write_metadata(tmp_path / "m.csv", subject, [2 * i for i in NUMBERS])
+    with (tmp_path / "m.csv").open("a") as file:
+        file.writelines(f"train/{i}.png,{2 * i + 1}\n" for i in NUMBERS)
+    assert factors.read_factors(tmp_path / "m.csv", subject.images) == {}
+
+
+def test_text_of_many_values_is_left_out_with_a_message(subject, tmp_path, capsys):
+    write_metadata(tmp_path / "m.csv", subject, [f"name {min(i, 20)}" for i in NUMBERS])
+    assert factors.read_factors(tmp_path / "m.csv", subject.images) == {}
+    assert "column f is left out: it has 21 different values" in capsys.readouterr().err
+    assert factors.most_levels(10_000) == 100
+
+
+def test_metadata_of_spreadsheets_can_be_read(subject, tmp_path):
+    """A byte-order mark, and a row with a cell too many."""
+    write_metadata(tmp_path / "m.csv", subject, ["odd" if i % 2 else "even" for i in NUMBERS])
+    text = (tmp_path / "m.csv").read_text().replace("even\n", "even,\n", 1)
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8-sig")
+    assert list(factors.read_factors(tmp_path / "m.csv", subject.images)) == ["f"]
+
+
+def write_metadata(path, subject, column):
+    """A metadata file of the validation images with a column `f`."""
+    images = (f"val/{image.split('val/')[-1]}" for image, _ in subject.images.samples)
+    rows = (f"{image},{cell}\n" for image, cell in zip(images, column, strict=True))
+    path.write_text("path,f\n" + "".join(rows))
+
+
+@pytest.mark.parametrize("text", ["name,a\nx,1\n", "path,a\nval/other.png,1\n"])
+def test_metadata_that_nobody_asked_for_is_left_out(run, with_factors, tmp_path, capsys, text):
+    data = shutil.copytree(with_factors, tmp_path / "data")
+    (data / "metadata.csv").write_text(text)
+    assert evaluation.examine(run, Options(data=data)).factors == {}
+    assert "no factors are measured" in capsys.readouterr().err
+    with pytest.raises(InputError, match="--metadata .*metadata.csv"):
+        evaluation.examine(run, Options(data=data, metadata=data / "metadata.csv"))
+
+
 # Probes
 
 
@@ -161,6 +320,66 @@ def test_feature_selection_takes_the_most_active_dimensions():
     assert list(found) == ["8", "16"]
     assert found["8"] < 80
     assert found["16"] == 100
+
+
+def test_probes_of_many_images_take_a_fixed_choice_with_the_shares_of_classes():
+    labels = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)
+    rows = probes.training_rows(labels, most=100)
+    assert labels[rows].bincount().tolist() == [60, 30, 10]
+    assert len(rows.unique()) == 100
+    assert torch.equal(rows, probes.training_rows(labels, most=100))
+    assert torch.equal(probes.training_rows(labels, most=1000), torch.arange(1000))
+
+
+@pytest.mark.parametrize(
+    ("labels", "most"),
+    [([0] * 99 + [1], 50), (list(range(50)) * 2, 20), (list(range(50)) * 2, 98)],
+)
+def test_classes_too_small_for_their_share_do_not_stop_a_probe(labels, most):
+    rows = probes.training_rows(torch.tensor(labels), most)
+    assert len(rows.unique()) == most
+
+
+def test_linear_accuracy_is_of_the_chosen_rows(monkeypatch):
+    """The others have wrong labels."""
+    labels = torch.arange(400) % 4
+    wrong = labels.roll(1)
+    rows = probes.training_rows(labels, most=100)
+    wrong[rows] = labels[rows]
+    codes = torch.eye(4)[labels]
+    monkeypatch.setattr(probes, "training_rows", lambda labels: rows)
+    assert probes.linear_accuracy(codes, wrong, codes, labels) == 100
+
+
+def test_probe_that_does_not_converge_says_so(monkeypatch, capsys):
+    labels = torch.arange(40) % 4
+    codes = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
+    probes.linear_accuracy(codes, labels, codes, labels)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(probes, "MAX_ITERATIONS", 2)
+    probes.linear_accuracy(codes, labels, codes, labels)
+    assert "8 dimensions stopped after 2 iterations" in capsys.readouterr().err
+
+
+def test_neighbours_of_no_known_class_have_no_accuracy():
+    codes = torch.eye(4)
+    labels = torch.arange(4)
+    assert isnan(probes.knn_accuracy(codes, labels, codes, labels + 4))
+    assert isnan(probes.knn_accuracy(codes * torch.nan, labels, codes, labels))
+
+
+@pytest.mark.parametrize(
+    ("dims", "sizes"),
+    [
+        (100, [8, 16, 32, 64, 100]),
+        (256, [8, 16, 32, 64, 128, 256]),
+        (300, [8, 32, 128, 300]),
+        (2048, [8, 32, 128, 512, 2048]),
+        (16384, [8, 64, 512, 4096, 16384]),
+    ],
+)
+def test_selections_of_features_are_at_most_six(dims, sizes):
+    assert probes.subspace_sizes(dims, least=8, most=6) == sizes
 
 
 def test_subspaces_double_up_to_all_dimensions():
@@ -256,7 +475,7 @@ def test_table_of_dimensions_says_what_the_codes_say(explained, subject):
     codes, labels = subject.val.codes, subject.val.labels
     assert any(d["support"] for d in table["dimensions"])
     for d in table["dimensions"]:
-        active = codes[:, d["index"]] > 1e-5
+        active = codes[:, d["index"]].abs() > metrics.ACTIVE
         assert d["support"] == int(active.sum())
         assert d["class_counts"] == labels[active].bincount(minlength=6).tolist()
         open_rate = float((subject.val.mask[:, d["index"]] > 0).float().mean())
@@ -277,6 +496,55 @@ def test_table_of_dimensions_says_what_the_codes_say(explained, subject):
             assert d["top"] == []
 
 
+def test_table_holds_what_projections_say_about_factors(explained, subject):
+    table = json.loads((explained / "dimensions.json").read_text())
+    with (explained / "dimensions.csv").open() as file:
+        columns = list(csv.DictReader(file))
+    for name, factor in subject.factors.items():
+        expected = metrics.mutual_information(subject.val.projections, factor.levels).tolist()
+        found = [d["information"][name] for d in table["dimensions"]]
+        assert found == pytest.approx(expected, abs=1e-6)
+        assert [float(row[f"information on {name}"]) for row in columns] == found
+
+
+@pytest.mark.parametrize("entries", [1, 150, 2**24])
+def test_most_activating_images_are_those_of_a_stable_sort(monkeypatch, entries):
+    """Many values are equal, in chunks of one column, of some and of all."""
+    monkeypatch.setattr(explain, "CHUNK_ENTRIES", entries)
+    generator = torch.Generator().manual_seed(0)
+    for samples, levels in ((5, 3), (50, 4), (50, 1), (200, 30)):
+        codes = torch.randint(-1, levels, (samples, 7), generator=generator).float()
+        ranked = codes.sort(dim=0, descending=True, stable=True)
+        places, values = explain._most_activating(codes)
+        assert torch.equal(places, ranked.indices[:9].T)
+        assert torch.equal(values, ranked.values[:9].T)
+
+
+def test_too_many_thumbnails_leave_every_dimension_its_strongest_images(subject, monkeypatch):
+    whole = explain.explain(subject).table
+    monkeypatch.setattr(explain, "MAX_THUMBNAILS", 8)
+    cut = explain.explain(subject).table
+    assert len(cut["thumbnails"]["tiles"]) == 8 < len(whole["thumbnails"]["tiles"])
+    some, every = shown_paths(cut), shown_paths(whole)
+    assert some != every
+    for paths, all_paths in zip(some, every, strict=True):
+        assert paths == all_paths[: len(paths)]
+        assert bool(paths) == bool(all_paths)
+
+
+def shown_paths(table):
+    """The images of each dimension."""
+    tiles = table["thumbnails"]["tiles"]
+    return [[tiles[tile]["path"] for tile, _ in row["top"]] for row in table["dimensions"]]
+
+
+def test_sheet_of_thumbnails_fits_into_a_jpeg():
+    for tiles in (0, 1, 33, 1500, explain.MAX_THUMBNAILS):
+        columns = explain._num_columns(tiles)
+        assert columns * -(-tiles // columns) >= tiles
+        assert max(columns, -(-tiles // columns)) * explain.THUMBNAIL_PX < 65_500
+
+
 def test_thumbnails_are_the_images(explained, subject):
     table = json.loads((explained / "dimensions.json").read_text())
     sprite = Image.open(explained / "thumbnails.jpg")
@@ -284,10 +552,7 @@ def test_thumbnails_are_the_images(explained, subject):
     (path,) = (p for p, _ in subject.images.samples if p.endswith(tile["path"]))
     expected = Image.open(path).convert("RGB").resize((48, 48), Image.Resampling.NEAREST)
     shown = sprite.crop((0, 0, 48, 48))
-    difference = torch.tensor(list(shown.getdata()), dtype=torch.float) - torch.tensor(
-        list(expected.getdata()), dtype=torch.float
-    )
-    assert difference.abs().mean() < 20  # JPEG of noise
+    assert pixels(shown).sub(pixels(expected)).abs().mean() < 20  # JPEG of noise
 
 
 def test_one_image_is_described_by_its_dimensions_and_closed_gates(
@@ -299,8 +564,8 @@ def test_one_image_is_described_by_its_dimensions_and_closed_gates(
     options = ["--image", path, "--top", "16", "--out", str(tmp_path)]
     assert main(["explain", str(explained), *options]) == 0
     printed = capsys.readouterr().out
-    active = int((described.codes[0] > 0).sum())
-    closed = int(((described.projections[0] > 0) & (described.mask[0] == 0)).sum())
+    active = int((described.codes[0] > metrics.ACTIVE).sum())
+    closed = int(((described.projections[0] > metrics.ACTIVE) & (described.mask[0] == 0)).sum())
     assert f"{active} active dimensions" in printed
     assert f"{closed} active dimensions that the gate closed" in printed
     strongest = int(described.codes[0].argmax())
@@ -320,3 +585,63 @@ def test_explain_simclr_whose_codes_are_dense(images, tmp_path, capsys):
     assert all(d["open_rate"] is None for d in table["dimensions"])
     assert (tmp_path / "elsewhere/report.html").exists()
     assert "dimensions" in capsys.readouterr().out
+
+
+def test_negative_activations_describe_an_image_as_positive_ones_do(images, tmp_path, capsys):
+    """Codes of SimCLR are signed."""
+    run = trained_run(images, tmp_path, "simclr")
+    path = images / "val/class_0/0.png"
+    options = ["--image", str(path), "--top", "16", "--out", str(tmp_path / "out")]
+    assert main(["explain", str(run), *options]) == 0
+    printed = capsys.readouterr().out
+    (codes,) = explain.describe_image(evaluation.examine(run, Options()), path).codes
+    assert codes.min() < 0
+    assert f"{int((codes.abs() > metrics.ACTIVE).sum())} active dimensions" in printed
+    places = [
+        printed.index(f"{value:.3f}") for value in codes[codes.abs().argsort(descending=True)[:4]]
+    ]
+    assert places == sorted(places)
+
+
+def test_dimension_that_is_never_positive_shows_no_image(subject):
+    codes = -subject.val.codes.abs()
+    negative = replace(subject, val=replace(subject.val, codes=codes))
+    table = explain.explain(negative).table
+    assert any(d["support"] for d in table["dimensions"])
+    assert all(d["top"] == [] for d in table["dimensions"])
+
+
+def test_cifar_is_explained(cifar10, tmp_path, capsys):
+    """Its images are no files, and a file that is none of them must not stop it."""
+    recipe = ["--config-path", str(RECIPES / "pretrain/cifar"), "--config-name", "bayesncl"]
+    paths = [f"data.{split}_path={cifar10}" for split in ("train", "val")]
+    overrides = ["data.dataset=cifar10", *paths, "augmentations.0.crop_size=32"]
+    assert main(["pretrain", *recipe, *tiny(cifar10, tmp_path, *overrides)]) == 0
+    run = only_run(tmp_path, "bayesncl")
+    (cifar10.parent / "metadata.csv").write_text("path,background\nval/0.png,sky\n")
+    assert main(["explain", str(run)]) == 0
+    assert "only images in folders can have factors" in capsys.readouterr().err
+
+    subject = evaluation.examine(run, Options())
+    assert subject.classifier_fits
+    table = json.loads((run / "dimensions.json").read_text())
+    assert table["classes"] == [f"class {i}" for i in range(10)]
+    tiles = table["thumbnails"]["tiles"]
+    sample = int(tiles[0]["path"])
+    assert tiles[0]["label"] == int(subject.val.labels[sample])
+    original = Image.fromarray(subject.images.data[sample])
+    shown = Image.open(run / "thumbnails.jpg").crop((0, 0, 48, 48))
+    expected = original.resize((48, 48), Image.Resampling.NEAREST)
+    assert pixels(shown).sub(pixels(expected)).abs().mean() < 50  # JPEG of noise
+
+    original.save(tmp_path / "same.png")
+    described = explain.describe_image(subject, tmp_path / "same.png")
+    torch.testing.assert_close(described.codes[0], subject.val.codes[sample], rtol=1e-4, atol=1e-5)
+    original.resize((70, 50)).save(tmp_path / "other.png")
+    options = ["--out", str(tmp_path / "out")]
+    for name in ("same.png", "other.png"):
+        assert main(["explain", str(run), "--image", str(tmp_path / name), *options]) == 0
+
+
+def pixels(image):
+    return torch.tensor(list(image.getdata()), dtype=torch.float)

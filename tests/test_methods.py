@@ -1,5 +1,7 @@
 """The methods in solo-learn's registry: construction, one training step, names, settings."""
 
+from math import isnan
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -164,6 +166,36 @@ def test_data_without_labels_trains_and_leaves_class_statistics_out():
     loss.backward()
     assert model.projector[0].weight.grad.abs().sum() > 0
     assert "semantic_consistency_codes" not in model.logged
+
+
+def test_images_without_a_label_do_not_count_in_class_statistics():
+    """STL-10's training split, of which a part is labelled."""
+    indexes, images, targets = batch()
+    targets[::2] = -1
+    model = build("bayesncl")
+    model.training_step([indexes, images, targets], 0)
+    logged = dict(model.logged)
+    assert 1 / 6 < logged["semantic_consistency_codes"] <= 1
+
+    model = build("bayesncl")
+    model.log_interpretability({"codes": torch.eye(8)}, targets)
+    expected = model.logged["active_dims_codes"]
+    assert expected == 4
+
+
+def test_batch_without_any_label_trains_and_logs_the_same_names():
+    indexes, images, targets = batch()
+    model = build("bayesncl")
+    model.training_step([indexes, images, targets], 0)
+    names = set(model.logged)
+
+    model = build("bayesncl")
+    loss = model.training_step([indexes, images, torch.full((8,), -1)], 0)
+    assert loss.isfinite()
+    loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    assert set(model.logged) == names
+    assert isnan(model.logged["semantic_consistency_codes"])
 
 
 @pytest.mark.parametrize("method", ["simclr", "ncl", "bayesncl"])

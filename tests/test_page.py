@@ -10,8 +10,8 @@ from report_data import CLASSES, METHODS, SPECIAL, build_comparison, build_runs
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.report import figures
-from solo_bayesncl.report.formats import MISSING
-from solo_bayesncl.report.page import write_page
+from solo_bayesncl.report.formats import MISSING, formatted
+from solo_bayesncl.report.page import _gate_table, write_page
 from solo_bayesncl.report.run import RunReport
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -186,7 +186,7 @@ def test_curves_hold_the_values_of_epochs(runs):
 
 def test_figures_are_saved_for_papers(runs, comparison, tmp_path):
     written = figures.save_figures(tmp_path / "figures", runs, comparison)
-    names = {"comparison", "curves", "gate", "retrieval", "selection", "factors"}
+    names = {"comparison", "curves", "gate", "gate_factors", "retrieval", "selection", "factors"}
     assert {path.stem for path in written} == names
     assert {path.suffix for path in written} == {".png", ".svg"}
     assert all(path.stat().st_size > 1000 for path in written)
@@ -343,6 +343,22 @@ def test_sorting_orders_the_cards(open_page, runs):
             defined = [value for value in values if value is not None]
             assert values[: len(defined)] == defined, "what is undefined comes last"
             assert defined == sorted(defined, reverse=order == "descending")
+
+
+def test_information_on_a_factor_is_shown_and_sorted_by(open_page, runs):
+    browser = open_page("#run=bayesncl")
+    choose(browser, "preset", "all")
+    choose(browser, "sort", "information on background")
+    choose(browser, "order", "descending")
+    rows = {row["index"]: row for row in live(rows_of(runs, "bayesncl"))}
+    shown = indexes(browser)
+    values = [rows[index]["information"]["background"] for index in shown]
+    assert len(values) == len(rows) and values == sorted(values, reverse=True)
+    find(browser, f".card[data-index='{shown[0]}'] .open").click()
+    wait_for(browser, lambda: dialog_is_open(browser))
+    numbers = dict(zip(texts(browser, "#numbers dt"), texts(browser, "#numbers dd"), strict=True))
+    assert numbers["information on background"] == formatted(values[0], "nats")
+    assert "information on cost in $" in numbers
 
 
 def test_sorted_numbers_are_the_ones_shown(open_page):
@@ -556,6 +572,65 @@ def test_run_without_thumbnails_is_browsable(browser, copy, tmp_path):
     browser.get(write_browser(tmp_path / "page.html", copy) + "#run=bayesncl&dim=2")
     assert "no thumbnails" in find(browser, "#cards").text
     assert browser.get_log("browser") == []
+
+
+def test_live_dimension_without_positive_activation_says_so(browser, copy, tmp_path):
+    record = json.loads((copy / "dimensions.json").read_text(encoding="utf-8"))
+    row = next(row for row in record["dimensions"] if row["support"])
+    row["top"] = []
+    (copy / "dimensions.json").write_text(json.dumps(record))
+    browser.get(write_browser(tmp_path / "page.html", copy))
+    choose(browser, "preset", "all")
+    card = find(browser, f".card[data-index='{row['index']}']")
+    assert "no image with a positive activation" in card.text
+
+
+def test_gate_is_held_against_what_projections_say_about_factors(runs, html):
+    """Here the gate closes what says much about the background, and takes no notice of the cost."""
+    changed = []
+    for run in runs:
+        rows = [dict(row) for row in run.dimensions["dimensions"]]
+        for row in (row for row in rows if row["open_rate"] is not None):
+            row["information"] = {"background": 1 - row["open_rate"] ** 3, "cost in $": 0.25}
+        changed.append(replace(run, dimensions={**run.dimensions, "dimensions": rows}))
+    (*_, background, cost) = _gate_table(changed).rows
+    assert background == [
+        "rank correlation of its information on background with its open rate",
+        "−1.00",
+    ]
+    assert cost[1] == MISSING  # does not vary
+
+    section = next(s for s in figures.SECTIONS if s.name == "gate_factors")
+    assert [panel.title for panel in section.panels(changed, None)] == ["background", "cost in $"]
+    (axes, *_) = section.figure(changed[-1:]).axes
+    rows = figures.gated_dimensions(changed[-1])
+    expected = [[row["information"]["background"], row["open_rate"]] for row in rows]
+    assert axes.collections[0].get_offsets().tolist() == expected
+    assert "rank correlation of its information on cost in $" in html
+
+
+def test_figure_of_a_factor_tells_methods_with_a_gate_apart(runs):
+    gated = [run for run in runs if run.label == "bayesncl"]
+    both = [*gated, *(replace(run, label="bayesncl_gs") for run in gated)]
+    section = next(s for s in figures.SECTIONS if s.name == "gate_factors")
+    titles = [panel.title for panel in section.panels(both, None)]
+    assert titles[:2] == ["background, bayesncl", "background, bayesncl_gs"]
+
+
+def test_table_of_dimensions_of_before_factors_has_a_page(copy, tmp_path):
+    record = json.loads((copy / "dimensions.json").read_text(encoding="utf-8"))
+    for row in record["dimensions"]:
+        del row["information"]
+    (copy / "dimensions.json").write_text(json.dumps(record))
+    write_page(tmp_path / "page.html", [RunReport.read(copy)])
+    assert "information on" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_diverged_run_is_named(copy, tmp_path):
+    evaluation = json.loads((copy / "evaluation.json").read_text(encoding="utf-8"))
+    (copy / "evaluation.json").write_text(json.dumps(evaluation | {"not_finite": ["codes"]}))
+    write_page(tmp_path / "page.html", [RunReport.read(copy)])
+    assert re.search("not finite.*bayesncl, seed 1: codes", (tmp_path / "page.html").read_text())
 
 
 def test_dimensions_that_the_gate_closed_everywhere_are_in_its_figure(runs):

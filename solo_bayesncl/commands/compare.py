@@ -3,18 +3,18 @@
 solo-bayesncl compare --config-name NAME [methods='[ncl,bayesncl]' seeds='[0,1]' key=value ...]
 """
 
+import multiprocessing
 import re
 from typing import Any
 
-from omegaconf import DictConfig
-from rich.progress import track
+from omegaconf import DictConfig, OmegaConf
 
-from solo_bayesncl import comparison, files
+from solo_bayesncl import comparison, files, runs
 from solo_bayesncl.commands import jobs
 from solo_bayesncl.commands.jobs import Plan
-from solo_bayesncl.commands.recipes import run_with_hydra
+from solo_bayesncl.commands.recipes import explained, find_folder, run_with_hydra
+from solo_bayesncl.console import progress, say
 from solo_bayesncl.console import results as console
-from solo_bayesncl.console import say
 
 FOLDER = "scripts/compare"
 MULTIRUN = {"-m", "--multirun"}
@@ -29,12 +29,14 @@ LINEAR = ("linear", ".")
 def run(arguments: list[str]) -> int:
     """The command; `arguments` are Hydra's, and overrides of the compared recipes."""
     arguments = _sorted_out(arguments)
+    sweeps = bool(MULTIRUN & set(arguments))
     plans: list[Plan] = []
     run_with_hydra(
-        [a for a in arguments if a not in MULTIRUN], lambda cfg: plans.append(Plan.of(cfg))
+        [a for a in arguments if a not in MULTIRUN],
+        lambda cfg: plans.append(Plan.of(cfg, here=not sweeps)),
     )
     for plan in plans:  # none after --help or --cfg job
-        if MULTIRUN & set(arguments):
+        if sweeps:
             _sweep(arguments, plan)
             finish(plan)
         else:
@@ -44,28 +46,31 @@ def run(arguments: list[str]) -> int:
 
 def _sweep(arguments: list[str], plan: Plan) -> None:
     """One Hydra job a run; the launcher that was chosen decides where and how many at a time."""
-    methods, seeds = ",".join(plan.methods), ",".join(map(str, plan.seeds))
+    methods, seeds = ",".join(map(_quoted, plan.methods)), ",".join(map(str, plan.seeds))
     run_with_hydra([*arguments, f"job.method={methods}", f"job.seed={seeds}"], run_one)
 
 
 def run_one(cfg: DictConfig) -> None:
     """The run that `job.method` and `job.seed` name: what Hydra's launchers carry out."""
-    plan = Plan.of(cfg)
-    jobs.run(plan.job(cfg.job.method, cfg.job.seed), plan.evaluation)
+    # joblib's processes would start those of a loader in their own way, and fail
+    multiprocessing.set_start_method(None, force=True)
+    (job,) = Plan.of(cfg).jobs
+    jobs.run(job)
 
 
 def compare(plan: Plan) -> dict[str, Any] | None:
     """Runs what is not finished, one after another, and writes and prints the comparison.
 
     Returns:
-        What `comparison.json` holds; None if the plan asks for a single run only.
+        What `comparison.json` holds; None if the plan is of a single run.
     """
-    chosen = plan.chosen
-    for number, job in enumerate(chosen, start=1):
-        if jobs.finished(job, plan.evaluation) is None:
-            say(f"run {number} of {len(chosen)}: {job.method}, seed {job.seed}")
-            jobs.run(job, plan.evaluation)
-    if len(chosen) < len(plan.jobs):
+    with explained():
+        jobs.check_buildable(plan)
+        for number, job in enumerate(plan.jobs, start=1):
+            if jobs.finished(job) is None:
+                say(f"run {number} of {len(plan.jobs)}: {job.name}")
+                jobs.run(job)
+    if plan.single:
         say("done; the table is made by the same command without job.method and job.seed")
         return None
     return finish(plan)
@@ -78,27 +83,39 @@ def finish(plan: Plan) -> dict[str, Any]:
     from solo_bayesncl.report.run import RunReport
     from solo_bayesncl.report.tables import comparison_table, write_tables
 
-    records = {job: jobs.require_finished(job, plan.evaluation) for job in plan.jobs}
+    records = {job: jobs.require_finished(job) for job in plan.jobs}
     evaluations: comparison.Evaluations = {method: {} for method in plan.methods}
     for job, record in records.items():
         evaluations[job.method][job.seed] = jobs.evaluation_of(job, record)
     result = {
         **comparison.compare(evaluations),
         **comparison.record_of(evaluations),
+        "settings": {
+            method: runs.comparable(
+                OmegaConf.to_container(plan.job(method, plan.seeds[0]).cfg, resolve=True)
+            )
+            for method in plan.methods
+        },
         "runs": {
-            method: [records[plan.job(method, seed)]["run"] for seed in plan.seeds]
+            method: [
+                (job.folder / record["run"]).relative_to(plan.out).as_posix()
+                for job, record in records.items()
+                if job.method == method
+            ]
             for method in plan.methods
         },
     }
     result["sentences"] += comparison.warnings_of(result)
     reports = [
-        RunReport.read(job.folder / record["run"], label=job.method)
-        for job, record in track(records.items(), description="page", transient=True)
+        RunReport.read(job.folder, label=job.method, record=job.folder / record["run"])
+        for job, record in progress(records.items(), "page")
     ]
     files.write_json(plan.out / "comparison.json", result)
     write_tables(plan.out, result)
-    save_figures(plan.out / "figures", reports, result)
-    write_page(plan.out / "report.html", reports, result, title=plan.out.name)
+    figures = save_figures(plan.out / "figures", reports, result)
+    for stale in {*(plan.out / "figures").iterdir()} - {*figures}:
+        stale.unlink()
+    write_page(plan.out / "report.html", reports, result, _title(plan.methods))
 
     console.print(comparison_table(result))
     for sentence in result["sentences"]:
@@ -115,6 +132,14 @@ def _in_our_folder(flags: list[str]) -> list[str]:
     """The package's own comparisons where no folder is given."""
     given = any(flag.partition("=")[0] in ("--config-path", "-cp") for flag in flags)
     return flags if given else ["--config-path", FOLDER, *flags]
+
+
+def _title(methods: tuple[str, ...]) -> str:
+    if len(methods) == 1:
+        return f"{methods[0]} over seeds"
+    if len(methods) > 5:
+        return f"Comparison of {len(methods)} methods"
+    return f"Comparison of {', '.join(methods[:-1])} and {methods[-1]}"
 
 
 def _sorted_out(arguments: list[str]) -> list[str]:
@@ -144,6 +169,8 @@ def _sorted_out(arguments: list[str]) -> list[str]:
         else:
             typed["typed"].append(argument)
     lists = [f"+{name}=[{','.join(map(_quoted, found))}]" for name, found in typed.items() if found]
+    # a file of one's own can build on the package's
+    own.append(f"hydra.searchpath=[{_quoted(f'file://{find_folder(FOLDER)}')}]")
     return [*_in_our_folder(flags), *own, *lists]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from solo_bayesncl.evaluation import Subject
 
 # raised whenever the same model and options start to give other numbers or files
-FORMAT = 2
+FORMAT = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

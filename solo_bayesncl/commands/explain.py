@@ -1,6 +1,7 @@
 """Says what single dimensions of a pretrained model mean, and which of them describe an image."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from solo_bayesncl.evaluation import Outputs, Subject
 
 PAGE = "report.html"
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if described is None:
         console.print(_overview(table, args.top))
     else:
-        for part in _image_tables(table, described, args.image, args.top):
+        for part in _image_tables(subject, table, described, args.image, args.top):
             console.print(part)
     console.print(
         f"All dimensions: {out / PAGE} (dimensions.csv and .json beside it)", markup=False
@@ -115,27 +118,40 @@ def _overview(table: dict[str, Any], top: int) -> Table:
 
 
 def _image_tables(
-    table: dict[str, Any], image: "Outputs", path: Path, top: int
+    subject: "Subject", table: dict[str, Any], image: "Outputs", path: Path, top: int
 ) -> list[Table | str]:
-    """The dimensions of an image's code, and those that its gate closed."""
+    """The dimensions of an image's code, and those that its gate closed, strongest first."""
     codes, projections = image.codes[0], image.projections[0]
-    described = [i for i in codes.argsort(descending=True).tolist() if codes[i] > 0]
-    prediction = int(image.logits.argmax())
-    classes = table["classes"]
-    name = classes[prediction] if image.logits.size(1) == len(classes) else f"{prediction}"
-    parts: list[Table | str] = [f"{path}: the online classifier says {name}."]
+    described = _active(codes)
+    classes = table["classes"] if subject.classifier_fits else None
+    parts: list[Table | str] = [
+        f"{path}: the online classifier says {_prediction(image.logits[0], classes)}."
+    ]
     parts.append(
         _of_image(table, f"{len(described)} active dimensions", described[:top], codes, image)
     )
     if image.mask is not None:
-        closed = [
-            i
-            for i in projections.argsort(descending=True).tolist()
-            if projections[i] > 0 and image.mask[0, i] == 0
-        ]
+        closed = [i for i in _active(projections) if image.mask[0, i] == 0]
         title = f"{len(closed)} active dimensions that the gate closed"
         parts.append(_of_image(table, title, closed[:top], projections, image))
     return parts
+
+
+def _prediction(logits: "Tensor", classes: Sequence[str] | None) -> str:
+    if not logits.isfinite().all():
+        return "nothing, its outputs are not finite"
+    label = int(logits.argmax())
+    return f"class {label} of its training" if classes is None else classes[label]
+
+
+def _active(values: "Tensor") -> list[int]:
+    """Places of what counts as active, of either sign, by magnitude."""
+    from solo_bayesncl.metrics import ACTIVE
+
+    strength = values.abs()
+    return [
+        i for i in strength.argsort(descending=True, stable=True).tolist() if strength[i] > ACTIVE
+    ]
 
 
 def _of_image(table: dict[str, Any], title: str, indexes: list[int], values, image) -> Table:

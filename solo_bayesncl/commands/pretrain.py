@@ -38,17 +38,9 @@ def pretrain(cfg: DictConfig) -> Path:
     Raises:
         InputError: for a recipe that cannot be run here.
     """
-    config.check_pretrain(cfg)
-    config.fit_to_machine(cfg)
-    training.silence_noise()
-    solo_bayesncl.register()
-    require_one_of(cfg.method, host().method_names(), "method", host().MORE)
-    training.check_against_host(cfg)
-    cfg = host().pretrain_cfg(cfg)
+    cfg = prepare(cfg)
     host().pl.seed_everything(cfg.seed, workers=True)
-
-    with training.explained_model_errors(cfg):
-        model = host().build(cfg)
+    model = build(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     with config.explained_data_errors(cfg):
@@ -58,6 +50,28 @@ def pretrain(cfg: DictConfig) -> Path:
         train_loader = host().pretrain_loader(cfg)
     training.require_full_batch(train_loader, cfg)
     return training.fit(model, cfg, cfg.method, train_loader, val_loader)
+
+
+def prepare(cfg: DictConfig) -> DictConfig:
+    """A recipe, checked and fitted to machine and host: the settings that a run records.
+
+    Raises:
+        InputError: for a recipe that cannot be run here.
+    """
+    config.check_pretrain(cfg)
+    config.fit_to_machine(cfg)
+    training.silence_noise()
+    solo_bayesncl.register()
+    require_one_of(cfg.method, host().method_names(), "method", host().MORE)
+    training.check_against_host(cfg)
+    with training.explained_model_errors(cfg):
+        return host().pretrain_cfg(cfg)
+
+
+def build(cfg: DictConfig):
+    """The method of a prepared recipe; raises `InputError` if it lacks settings."""
+    with training.explained_model_errors(cfg):
+        return host().build(cfg)
 
 
 def _val_loader(cfg: DictConfig):

@@ -93,7 +93,7 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     Raises:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
-    with _explained(), _beside_a_running_hydra():
+    with explained(), _beside_a_running_hydra():
         with initialize_config_dir(str(find_folder(folder)), version_base="1.2"):
             cfg = compose(name, quote_paths(overrides))
         OmegaConf.set_struct(cfg, False)
@@ -113,7 +113,8 @@ def _beside_a_running_hydra():
 
 
 @contextmanager
-def _explained():
+def explained():
+    """Turns what Hydra and OmegaConf raise into one message."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -145,7 +146,7 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
         sys.argv = command_line
         OmegaConf.set_struct(cfg, False)
         try:
-            with _explained():
+            with explained():
                 task(cfg)
         except InputError as error:
             if sweeps:  # perhaps in another process: Hydra carries it home
@@ -156,7 +157,7 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments]
     try:
-        with _explained():
+        with explained():
             hydra.main(version_base="1.2", config_path=None)(in_hydra)()
     finally:
         sys.argv = command_line

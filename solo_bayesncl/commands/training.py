@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl import config, runs
 from solo_bayesncl.console import say
@@ -65,7 +66,7 @@ def explained_model_errors(cfg: DictConfig):
         yield
     except InputError:
         raise
-    except (TypeError, ValueError, AssertionError, KeyError) as error:
+    except (TypeError, ValueError, AssertionError, KeyError, OmegaConfBaseException) as error:
         raise InputError(
             f"The model cannot be built from backbone.kwargs={cfg.backbone.get('kwargs')} and "
             f"method_kwargs={cfg.get('method_kwargs')}: {error}"
@@ -104,7 +105,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
         datamodule: DALI's.
     """
     from solo_bayesncl.curves import CurvesLogger
-    from solo_bayesncl.seeding import SeedByPlace
+    from solo_bayesncl.seeding import SeedByPlace, SeededLoader
 
     pl = host().pl
     resume_point = find_resume_point(cfg, kind)
@@ -123,10 +124,10 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
     folder = parent / version
     _require_writable(parent)
 
-    callbacks = [
-        pl.callbacks.LearningRateMonitor(logging_interval="epoch"),
-        SeedByPlace(cfg.seed),
-    ]
+    seeds = SeedByPlace(cfg.seed)
+    if train_loader is not None:
+        train_loader = SeededLoader.like(train_loader, seeds.seed_epoch)
+    callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch"), seeds]
     if cfg.wandb.enabled:
         other = _wandb_logger(cfg, resume_point)
         folder = parent / str(other.version)

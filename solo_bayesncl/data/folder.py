@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
+from solo_bayesncl.console import progress
 from solo_bayesncl.data.settings import Settings
 from solo_bayesncl.errors import InputError
 
@@ -119,15 +118,8 @@ def write_folder(out: str | Path, settings: Settings, samples: Iterable[Sample])
 
 def _write(folder: Path, settings: Settings, samples: Iterable[Sample]) -> None:
     rows = []
-    console = Console(stderr=True)
-    for sample in track(
-        samples,
-        description=f"Making {settings.dataset}",
-        total=settings.train_size + settings.val_size,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ):
+    total = settings.train_size + settings.val_size
+    for sample in progress(samples, f"Making {settings.dataset}", total):
         path = Path(sample.split, sample.label, f"{sample.name}.png")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         sample.image.save(folder / path)

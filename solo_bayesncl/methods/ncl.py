@@ -80,8 +80,8 @@ class NCL(SimCLR):
                 )
             self.log_interpretability(spaces, targets.repeat(self.num_crops))
         class_loss = out["loss"]
-        if self.cfg.data.get("no_labels", False):
-            class_loss = class_loss.nan_to_num()  # a mean over no labels
+        # where no image of the batch has a label, it is a mean over nothing
+        class_loss = torch.where((targets < 0).all(), class_loss.nan_to_num(), class_loss)
         return objective.total + class_loss
 
     def statistics(self, objective: Objective) -> dict[str, Tensor]:
@@ -93,17 +93,23 @@ class NCL(SimCLR):
     def log_interpretability(self, spaces: dict[str, Tensor], targets: Tensor) -> None:
         """Logs all metrics of one batch as `<metric>_<space>`, on the CPU.
 
+        Those of the images that have a label; nan if none has, or values are not finite.
+
         Args:
             spaces: name -> (N, any width).
-            targets: (N,) labels.
+            targets: (N,) labels, below 0 for images without one.
         """
+        labelled = targets >= 0
+        targets = targets[labelled].cpu()
         for space, values in spaces.items():
-            values = values.detach().float().cpu()
-            finite = bool(values.isfinite().all())
-            summary = metrics.summary(values.nan_to_num(0, 0, 0), targets.cpu())
+            values = values.detach()[labelled].float().cpu()
+            if len(values) and values.isfinite().all():
+                summary = metrics.summary(values, targets)
+            else:  # nan rather than nothing: every process must log the same names
+                names = metrics.summary(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
+                summary = dict.fromkeys(names, torch.tensor(torch.nan))
             self.log_dict(
-                # nan rather than nothing: every process must log the same names
-                {f"{k}_{space}": v.float() if finite else torch.nan for k, v in summary.items()},
+                {f"{name}_{space}": value.float() for name, value in summary.items()},
                 on_step=False,
                 on_epoch=True,
                 sync_dist=True,

@@ -147,7 +147,7 @@ def reported_in(evaluations: Iterable[dict[str, Any]]) -> tuple[Metric, ...]:
     of_factors = (
         Metric(("factors", factor, space, name), f"{factor}, {SPACES[space]}: {label}", unit)
         for factor in factors
-        for space in ("projections", "gate", "codes")
+        for space in SPACES
         for name, label, unit in _OF_A_FACTOR
     )
     candidates = (*METRICS, *of_factors)

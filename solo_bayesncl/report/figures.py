@@ -313,6 +313,38 @@ def _gate_panels(runs: "Runs", comparison: dict | None) -> list[Panel]:
     ]
 
 
+def _gate_factor_panels(runs: "Runs", comparison: dict | None) -> list[Panel]:
+    groups = {
+        label: [row for run in group for row in gated_dimensions(run)]
+        for label, group in by_label(runs).items()
+    }
+    gated = [label for label, rows in groups.items() if rows]
+    panels = []
+    for factor in factors_of(runs):
+        for label in gated:
+            dots = [
+                (information, row["open_rate"])
+                for row in groups[label]
+                if (information := information_on(factor, row)) is not None
+            ]
+            if dots:
+                title = factor if len(gated) == 1 else f"{factor}, {label}"
+                draw = partial(_draw_gate_factor, dots=dots, style=styles(groups)[label])
+                panels.append(Panel(title, draw))
+    return panels
+
+
+def factors_of(runs: "Runs") -> list[str]:
+    """Factors that dimensions of any of these runs have information on."""
+    rows = [row for run in runs for row in (run.dimensions or {}).get("dimensions", [])]
+    return list(dict.fromkeys(name for row in rows for name in row.get("information") or {}))
+
+
+def information_on(factor: str, row: dict[str, Any]) -> float | None:
+    """Mutual information of a dimension with a factor, in nats; before the gate if it has one."""
+    return (row.get("information") or {}).get(factor)
+
+
 def gated_dimensions(run: "RunReport") -> list[dict[str, Any]]:
     """Rows of the dimensions that are active on some sample before the gate."""
     rows = (run.dimensions or {}).get("dimensions", [])
@@ -323,28 +355,46 @@ def _draw_gate(axes: Axes, dots: list[tuple[float, float, float | None]], most: 
     density, open_rate, consistency = zip(*dots, strict=True)
     # what is closed everywhere has no consistency: a point without colour
     consistency = [float("nan") if value is None else value for value in consistency]
-    many = len(dots) > VECTOR_POINTS
+    look = _dots(len(dots))
     points = axes.scatter(
         density,
         open_rate,
         c=consistency,
-        s=6 if many else 14,
         cmap=matplotlib.colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0)),
         vmin=0,
         vmax=most,
         plotnonfinite=True,
         edgecolors="#8a929c",
-        linewidths=0.15 if many else 0.4,
-        rasterized=many,
+        **look,
     )
     axes.set_xlim(left=0)
-    axes.set_ylim(-0.02, 1.02)
-    axes.set(xlabel="active before the gate", ylabel="gate open")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(_percent(100))
+    axes.set_xlabel("active before the gate")
+    axes.xaxis.set_major_formatter(_percent(100))
+    _set_open_rate(axes)
     bar = axes.figure.colorbar(points, ax=axes, format=_percent(100))
     bar.set_label("consistency")
     bar.outline.set_visible(False)
+
+
+def _draw_gate_factor(axes: Axes, dots: list[tuple[float, float]], style: MethodStyle) -> None:
+    information, open_rate = zip(*dots, strict=True)
+    look = {"color": style.color, "marker": style.marker, "edgecolors": "none", "alpha": 0.6}
+    axes.scatter(information, open_rate, **(_dots(len(dots)) | look))
+    axes.set_xlabel("mutual information with the factor, nats")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    _set_open_rate(axes)
+
+
+def _dots(count: int) -> dict[str, Any]:
+    """How a point of so many looks."""
+    many = count > VECTOR_POINTS
+    return {"s": 6 if many else 14, "linewidths": 0.15 if many else 0.4, "rasterized": many}
+
+
+def _set_open_rate(axes: Axes) -> None:
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel("gate open")
+    axes.yaxis.set_major_formatter(_percent(100))
 
 
 def _comparison_panels(runs: "Runs", comparison: dict | None) -> list[Panel]:
@@ -517,6 +567,14 @@ SECTIONS = (
         "how many samples its gate is open; those without colour are active on none behind it. "
         "Common features are closed where points fall to the lower right.",
         _gate_panels,
+    ),
+    Section(
+        "gate_factors",
+        "Which factors the gate closes",
+        "A point is a dimension that is active before the gate. Across: what it says there about a "
+        "known factor of the images. Up: on how many samples its gate is open. A factor is closed "
+        "where points fall to the lower right.",
+        _gate_factor_panels,
     ),
     Section(
         "retrieval",

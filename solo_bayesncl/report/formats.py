@@ -50,3 +50,9 @@ def formatted_summary(summary: dict[str, float | None], unit: str) -> str:
         f"{scale * value:.{places}f}" for value in (mean, sd, summary["low"], summary["high"])
     )
     return f"{mean} ± {sd}{suffix} [{low}, {high}]".replace("-", MINUS)
+
+
+def formatted_over_seeds(summary: dict[str, float | None], unit: str, seeds: int) -> str:
+    """As `formatted_summary`, and over how many seeds where some have no value."""
+    text = formatted_summary(summary, unit)
+    return text if summary["n"] in (0, seeds) else f"{text} ({summary['n']} of {seeds} seeds)"

@@ -36,9 +36,7 @@
     const text = {
       share: () => `${(100 * value).toFixed(1)} %`,
       count: () => value.toFixed(0),
-      nats: () => value.toFixed(2),
-      number: () => (value !== 0 && Math.abs(value) < 0.1 ? String(Number(value.toPrecision(3))) : value.toFixed(2)),
-    }[unit]();
+    }[unit]?.() ?? (value !== 0 && Math.abs(value) < 0.1 ? String(Number(value.toPrecision(3))) : value.toFixed(2));
     return text.replaceAll("-", "−");
   }
 
@@ -106,12 +104,17 @@
     return node;
   }
 
+  function withoutTiles(dimension) {
+    if (isDead(dimension)) return "active on no image";
+    return dimension.top.length ? "no thumbnails" : "no image with a positive activation";
+  }
+
   function card(dimension) {
     const button = element("button", { type: "button", class: "open", "aria-haspopup": "dialog" }, `Dimension ${dimension.index}`);
     button.addEventListener("click", () => show(dimension));
     const tiles = element("div", { class: "tiles" });
     if (run.sprite && dimension.top.length) tiles.append(...dimension.top.map(tile));
-    else tiles.append(element("p", {}, isDead(dimension) ? "active on no image" : "no thumbnails"));
+    else tiles.append(element("p", {}, withoutTiles(dimension)));
     const numbers = element("dl");
     for (const key of CARD_FIELDS) {
       const { label, unit } = fields.get(key);

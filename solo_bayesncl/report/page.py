@@ -2,14 +2,16 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from scipy import stats
 
 from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
@@ -114,6 +116,7 @@ def write_page(
     if not runs:
         raise InputError("A report needs at least one evaluated run, none was given.")
     browsed = [group[0] for group in figures.by_label(runs).values() if group[0].dimensions]
+    fields = [*FIELDS, *map(_field_of_factor, figures.factors_of(browsed))]
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -132,17 +135,27 @@ def write_page(
         sections=_sections(runs, comparison),
         gate_table=_gate_table(runs),
         browsed=browsed,
-        fields=FIELDS,
+        fields=fields,
         sprites=[_sprite(number, run) for number, run in enumerate(browsed)],
         data=_script_json(
             {
-                "fields": [field_._asdict() for field_ in FIELDS],
-                "runs": [_browser_run(number, run) for number, run in enumerate(browsed)],
+                "fields": [field_._asdict() for field_ in fields],
+                "runs": [_browser_run(number, run, fields) for number, run in enumerate(browsed)],
             }
         ),
         settings=_settings_table(runs),
     )
     files.write_text(path, html)
+
+
+def _field_of_factor(factor: str) -> Field:
+    return Field(
+        f"information on {factor}",
+        f"information on {factor}",
+        "nats",
+        "mutual information of its activation, before the gate if there is one, with this factor "
+        "of the images; about 0 is none",
+    )
 
 
 def _is_finite(value: Any) -> bool:
@@ -160,6 +173,11 @@ def _facts(runs: Sequence[RunReport], comparison: dict[str, Any] | None) -> list
     facts.append(("Data", _listed(e.get("data") for e in evaluations)))
     steps = [e.get("optimizer_steps") for e in evaluations]
     facts.append(("Optimizer steps", _listed(step for step in steps if step is not None)))
+    broken = [
+        f"{_heading(r)}: {', '.join(s)}" for r in runs if (s := r.evaluation.get("not_finite"))
+    ]
+    if broken:
+        facts.append(("Diverged, with values that are not finite", "; ".join(broken)))
     if comparison:
         facts.append(("Intervals", f"{100 * comparison['confidence']:g} % confidence over seeds"))
     return facts
@@ -287,24 +305,40 @@ def _gate_table(runs: Sequence[RunReport]) -> Table | None:
     for metric in (metric for metric in METRICS if metric.key in GATE_METRICS):
         cells = [_mean(metric.of(run.evaluation) for run in group) for group in groups.values()]
         rows.append([metric.label, *(formatted(cell, metric.unit) for cell in cells)])
-    correlations = [_mean(map(_frequency_correlation, group)) for group in groups.values()]
-    rows.append(
-        [
-            "correlation of a dimension's density before the gate with its open rate",
-            *(formatted(value, "number") for value in correlations),
+    correlations = {
+        "correlation of a dimension's density before the gate with its open rate": (
+            lambda row: row["projection_density"],
+            stats.pearsonr,
+        )
+    }
+    for factor in figures.factors_of([run for group in groups.values() for run in group]):
+        words = f"rank correlation of its information on {factor} with its open rate"
+        correlations[words] = (partial(figures.information_on, factor), stats.spearmanr)
+    for words, (number, statistic) in correlations.items():
+        cells = [
+            _mean(_correlation_with_open_rate(run, number, statistic) for run in group)
+            for group in groups.values()
         ]
-    )
+        rows.append([words, *(formatted(cell, "number") for cell in cells)])
     return Table("Gates, means over seeds", ["", *groups], rows)
 
 
-def _frequency_correlation(run: RunReport) -> float | None:
-    """Negative where common features are closed; None if either does not vary."""
-    columns = np.array(
-        [(row["projection_density"], row["open_rate"]) for row in figures.gated_dimensions(run)]
-    )
-    if len(columns) < 3 or not columns.std(axis=0).all():
+def _correlation_with_open_rate(
+    run: RunReport, number: Callable[[dict[str, Any]], float | None], statistic: Callable
+) -> float | None:
+    """Over dimensions; negative where many of it go with a closed gate, None if either is constant.
+
+    Args:
+        run: with dimensions.
+        number: of a dimension's row.
+        statistic: of scipy.stats.
+    """
+    rows = figures.gated_dimensions(run)
+    pairs = [(number(row), row["open_rate"]) for row in rows if number(row) is not None]
+    columns = np.array(pairs).T
+    if len(pairs) < 3 or not columns.std(axis=1).all():
         return None
-    return float(np.corrcoef(columns.T)[0, 1])
+    return float(statistic(*columns)[0])
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -353,7 +387,7 @@ def _sprite(number: int, run: RunReport) -> dict[str, Any]:
     }
 
 
-def _browser_run(number: int, run: RunReport) -> dict[str, Any]:
+def _browser_run(number: int, run: RunReport, fields: Sequence[Field]) -> dict[str, Any]:
     """A run for the dimension browser; the counts of classes are sparse and sorted."""
     record = run.dimensions
     sheet = record.get("thumbnails") or {}
@@ -370,13 +404,20 @@ def _browser_run(number: int, run: RunReport) -> dict[str, Any]:
             {
                 "index": row["index"],
                 "owner": row.get("owner"),
-                "values": [_short(row.get(field_.key)) for field_ in FIELDS],
+                "values": _values(row, fields),
                 "counts": _sparse(row["class_counts"]),
                 "top": [[tile, _short(value)] for tile, value in row.get("top") or []],
             }
             for row in record["dimensions"]
         ],
     }
+
+
+def _values(row: dict[str, Any], fields: Sequence[Field]) -> list[float | None]:
+    """The numbers of a dimension's row in the order of the fields."""
+    information = row.get("information") or {}
+    known = row | {_field_of_factor(factor).key: value for factor, value in information.items()}
+    return [_short(known.get(field_.key)) for field_ in fields]
 
 
 def _sparse(counts: list[int]) -> list[list[int]]:

@@ -92,6 +92,7 @@ def _read_dimensions(path: Path) -> dict[str, Any] | None:
         and all(isinstance(row, dict) and needed <= row.keys() for row in rows)
         and all(isinstance(row["class_counts"], list) for row in rows)
         and all(len(row["class_counts"]) == len(classes) for row in rows)
+        and all(isinstance(row.get("information", {}), dict) for row in rows)
     ):
         raise InputError(
             f"{path} is damaged: it needs classes, and dimensions with "

@@ -14,7 +14,7 @@ from solo_bayesncl.report.formats import (
     formatted,
     formatted_difference,
     formatted_interval,
-    formatted_summary,
+    formatted_over_seeds,
 )
 
 
@@ -56,7 +56,11 @@ def _rows(comparison: dict[str, Any], headline_only: bool) -> list[tuple[str, ..
         (
             metric["label"],
             *(
-                formatted_summary(comparison["summary"][method][metric["key"]], metric["unit"])
+                formatted_over_seeds(
+                    comparison["summary"][method][metric["key"]],
+                    metric["unit"],
+                    len(comparison["seeds"]),
+                )
                 for method in comparison["methods"]
             ),
         )
