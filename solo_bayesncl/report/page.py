@@ -23,7 +23,7 @@ from solo_bayesncl.report.formats import (
     formatted,
     formatted_difference,
     formatted_interval,
-    formatted_summary,
+    formatted_over_seeds,
 )
 from solo_bayesncl.report.run import RunReport
 
@@ -229,10 +229,7 @@ def _with_direction(metric: dict[str, Any]) -> str:
 
 
 def _over_seeds(summary: dict[str, Any] | None, metric: dict[str, Any], seeds: int) -> str:
-    if not summary or not _is_finite(summary["mean"]):
-        return MISSING
-    text = formatted_summary(summary, metric["unit"])
-    return text if summary["n"] == seeds else f"{text} ({summary['n']} of {seeds} seeds)"
+    return formatted_over_seeds(summary, metric["unit"], seeds) if summary else MISSING
 
 
 def _difference_row(difference: dict[str, Any], metrics: dict[str, dict]) -> list[str]:
