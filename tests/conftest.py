@@ -110,16 +110,20 @@ def tiny(images: Path, out: Path, *extra: str) -> list[str]:
     ]
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Of a process beside this one: as many threads, since sums depend on their number."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "120", **more}
+
+
 def solo_bayesncl(*arguments: object, **options) -> subprocess.CompletedProcess:
     """Runs the command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "120"}
-    environment.update(options.pop("env", {}))
+    env = environment(**options.pop("env", {}))
     return subprocess.run(
         [sys.executable, "-m", "solo_bayesncl", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
-        env=environment,
+        env=env,
         check=False,
         **options,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import RECIPES, make_images, only_run, solo_bayesncl, tiny
+from conftest import RECIPES, environment, make_images, only_run, solo_bayesncl, tiny
 
 from solo_bayesncl.__main__ import main
 
@@ -149,7 +149,9 @@ def test_comparison_killed_at_any_point_ends_with_the_same_table(compared, image
     command = [sys.executable, "-m", "solo_bayesncl", *arguments(images, tmp_path, *TWO_BY_TWO)]
     for sign in ("ncl/seed-0/ncl/*/*-ep=0.ckpt", "ncl/seed-0/linear/*/args.json",
                  "bayesncl_gs/seed-1/bayesncl/*/*-ep=0.ckpt"):  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+        )
         deadline = time.monotonic() + 200
         while not list(tmp_path.glob(f"runs/{sign}")):
             assert process.poll() is None, f"finished before {sign}"
