@@ -57,10 +57,10 @@ MAX_SEED = 2**32 - 1  # Lightning draws another seed in place of a larger one
 LARS_KEYS = ("clip_lr", "eta", "exclude_bias_n_norm")
 
 
-def check_pretrain(cfg: DictConfig) -> None:
-    """Checks a pretraining recipe. Does not import solo-learn."""
+def check_pretrain(cfg: DictConfig, data: bool = True) -> None:
+    """Checks a pretraining recipe, and whether its `data` are there. Does not import solo-learn."""
     _require(cfg, (*SHARED_KEYS, "method", "optimizer.classifier_lr", "augmentations"))
-    _check_shared(cfg, schedulers=("warmup_cosine", "step", "none"))
+    _check_shared(cfg, schedulers=("warmup_cosine", "step", "none"), data=data)
     for index, augmentation in enumerate(cfg.augmentations):
         for key in ("crop_size", "num_crops"):
             value = augmentation.get(key)
@@ -72,7 +72,7 @@ def check_pretrain(cfg: DictConfig) -> None:
             value = augmentation.get(key)
             if value is not None and not (OmegaConf.is_list(value) and len(value) == 3):
                 raise InputError(f"augmentations.{index}.{key}={value!r}: give three numbers.")
-    _check_image_size(cfg)
+    _check_order(cfg)
     if sum(augmentation.num_crops for augmentation in cfg.augmentations) < 2:
         raise InputError("augmentations: num_crops add up to 1; a positive pair needs 2 crops.")
     if cfg.method in settings.METHODS:
@@ -80,18 +80,15 @@ def check_pretrain(cfg: DictConfig) -> None:
         settings.fill(cfg)
 
 
-def _check_image_size(cfg: DictConfig) -> None:
-    """Transformers take images of one size, 224 px unless they are built for another."""
-    if not cfg.backbone.name.startswith(("vit", "swin")):
-        return
-    size = (cfg.backbone.get("kwargs") or {}).get("img_size", 224)
-    for index, augmentation in enumerate(cfg.augmentations):
-        if augmentation.crop_size != size:
-            raise InputError(
-                f"backbone.name={cfg.backbone.name} takes images of {size} px, but "
-                f"augmentations.{index}.crop_size={augmentation.crop_size}. Set "
-                f"++backbone.kwargs.img_size={augmentation.crop_size}, or that crop_size."
-            )
+def _check_order(cfg: DictConfig) -> None:
+    """solo-learn takes the first crops of an image as its large ones."""
+    sizes = [augmentation.crop_size for augmentation in cfg.augmentations]
+    large = sizes.count(sizes[0])
+    if sizes[:large] != [sizes[0]] * large:
+        raise InputError(
+            f"augmentations.INDEX.crop_size={sizes}: the crops of one size must follow each other, "
+            "the large ones first. Order the entries of augmentations so."
+        )
 
 
 def check_linear(cfg: DictConfig) -> None:
@@ -119,7 +116,7 @@ def _parent(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
     return (OmegaConf.select(cfg, ".".join(path)) if path else cfg), last
 
 
-def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
+def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...], data: bool = True) -> None:
     for key in SECTIONS:
         if key in cfg and not OmegaConf.is_dict(cfg[key]):
             raise InputError(f"{key}={cfg[key]!r}: a section with keys of its own is needed.")
@@ -142,6 +139,12 @@ def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
             continue
         accepted = f"from 0 to {most}" if most else "of at least 0"
         raise InputError(f"{key}={value!r}: give an integer {accepted}.")
+    fraction = cfg.data.get("fraction")
+    if fraction is not None and not (is_number(fraction) and fraction < 1):
+        raise InputError(
+            f"data.fraction={fraction!r}: give the share of the training images to use, between 0 "
+            "and 1, or null for all of them."
+        )
     steps = cfg.scheduler.get("lr_decay_steps")
     if cfg.scheduler.name == "step" and not (OmegaConf.is_list(steps) and len(steps)):
         raise InputError("scheduler.name=step needs scheduler.lr_decay_steps, e.g. [60,80].")
@@ -151,9 +154,10 @@ def _check_shared(cfg: DictConfig, schedulers: tuple[str, ...]) -> None:
             f"optimizer.kwargs: {', '.join(foreign)} belong to optimizer.name=lars. With "
             f"optimizer.name={cfg.optimizer.name} leave them out: type ~optimizer.kwargs."
         )
-    if cfg.data.get("format") == "dali":
-        _check_dali(cfg)
-    _check_paths(cfg)
+    if data:
+        if cfg.data.get("format") == "dali":
+            _check_dali(cfg)
+        _check_paths(cfg)
 
 
 def _check_dali(cfg: DictConfig) -> None:
@@ -233,10 +237,8 @@ def fit_to_machine(cfg: DictConfig) -> None:
         if cfg.precision == "16-mixed":
             say("precision=16-mixed runs as bf16-mixed on the CPU.")
             cfg.precision = "bf16-mixed"
-        if cfg.get("sync_batchnorm"):
-            if cfg.strategy != "auto":
-                say("sync_batchnorm needs GPUs; each CPU process normalises its own.")
-            cfg.sync_batchnorm = False
+        if cfg.get("sync_batchnorm") and cfg.strategy == "auto":
+            cfg.sync_batchnorm = False  # there is one process
 
 
 def _device_list(devices: object, accelerator: str) -> list[int]:
@@ -281,10 +283,11 @@ def explained_data_errors(cfg: DictConfig):
         ) from error
 
 
-def too_few_images(cfg: DictConfig) -> str:
+def too_few_images(cfg: DictConfig, processes: int = 1) -> str:
     """The message for data that do not fill one batch: the loaders drop the incomplete one."""
+    each = f" in each of {processes} processes" if processes > 1 else ""
     return (
         f"data.train_path={cfg.data.train_path} holds fewer images than "
-        f"optimizer.batch_size={cfg.optimizer.batch_size}: no step would be taken. "
+        f"optimizer.batch_size={cfg.optimizer.batch_size}{each}: no step would be taken. "
         "Give more images or a smaller batch."
     )

@@ -13,9 +13,19 @@ results = Console(soft_wrap=True, highlight=False)
 _messages = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def say(message: str) -> None:
-    """One line about what happens; only the first process of a distributed run speaks."""
-    if os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0":
+# set by Lightning, torchrun or srun; 0 or absent in the first process of a run
+_RANKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")
+
+
+def say(message: str, *, everywhere: bool = False) -> None:
+    """One line about what happens.
+
+    Args:
+        message: the line.
+        everywhere: whether every process of a distributed run says it, or only the first: an error
+            may be that of another one.
+    """
+    if everywhere or all(os.environ.get(name, "0") == "0" for name in _RANKS):
         _messages.print(f"solo-bayesncl: {message}", markup=False)
 
 

@@ -9,6 +9,9 @@ from solo_bayesncl.hosts import host
 
 Logger = host().pl.loggers.logger.Logger
 
+# what the host's methods log of the online classifier, also where it has no label to learn from
+OF_LABELS = ("train_class_loss", "train_acc1", "train_acc5")
+
 
 class CurvesLogger(Logger):
     """One row per logged step with the columns epoch, step and one per metric.
@@ -18,10 +21,12 @@ class CurvesLogger(Logger):
 
     Args:
         folder: the run's folder; `version` is its name, which solo-learn's Checkpointer uses.
+        labelled: whether the data have labels; without, nothing about classes is kept.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, labelled: bool = True):
         super().__init__()
+        self.labelled = labelled
         self.folder = folder
         self.path = folder / "metrics.csv"
         self.rows: list[dict[str, Any]] = []
@@ -61,13 +66,13 @@ class CurvesLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if host().pl.utilities.rank_zero_only.rank != 0:
             return
-        metrics = dict(metrics)
-        epoch = metrics.pop("epoch", None)
+        kept = {k: v for k, v in metrics.items() if self.labelled or not k.startswith(OF_LABELS)}
+        epoch = kept.pop("epoch", None)
         if not (self.rows and int(self.rows[-1]["step"]) == step):
             self.rows.append({"epoch": "", "step": step})
         if epoch is not None:
             self.rows[-1]["epoch"] = int(epoch)
-        self.rows[-1].update({key: f"{value:.6g}" for key, value in metrics.items()})
+        self.rows[-1].update({key: f"{value:.6g}" for key, value in kept.items()})
 
     def save(self) -> None:
         if not self.rows or host().pl.utilities.rank_zero_only.rank != 0:

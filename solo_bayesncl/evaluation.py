@@ -101,15 +101,28 @@ def load_model(run: runs.Run) -> nn.Module:
     Raises:
         InputError: if the record or the weights do not fit the installed solo-learn.
     """
-    solo_bayesncl.register()
-    if run.cfg.get("method") not in host().method_names():
-        raise InputError(
-            f"{run.folder}/args.json names method {run.cfg.get('method')!r}, which {host().NAME} "
-            f"does not have. It has: {', '.join(host().method_names())}."
-        )
-    model = host().build(run.cfg)
+    model = build_model(run.cfg, run.folder / "args.json")
     runs.fill_module(model, runs.load_weights(run.checkpoint), run.checkpoint)
     return model.eval()
+
+
+def build_model(cfg: DictConfig, record: Path) -> nn.Module:
+    """The model of recorded settings, with random weights.
+
+    Args:
+        cfg: the settings; defaults that they lack are added.
+        record: where they were read, for messages.
+
+    Raises:
+        InputError: if the installed solo-learn lacks the method.
+    """
+    solo_bayesncl.register()
+    if cfg.get("method") not in host().method_names():
+        raise InputError(
+            f"{record} names method {cfg.get('method')!r}, which {host().NAME} does not have. "
+            f"It has: {', '.join(host().method_names())}."
+        )
+    return host().build(cfg)
 
 
 def examine(checkpoint: str | Path, options: Options) -> Subject:
@@ -189,11 +202,11 @@ def _trained_on(cfg: DictConfig, options: Options, classes: tuple[str, ...]) -> 
     """
     if cfg.data.num_classes != len(classes):
         return False
-    own = None if options.data is None else _own_classes(cfg)
+    own = None if options.data is None else own_classes(cfg)
     return own is None or own == classes
 
 
-def _own_classes(cfg: DictConfig) -> tuple[str, ...] | None:
+def own_classes(cfg: DictConfig) -> tuple[str, ...] | None:
     """Names of the classes of a run's own training data, None if those are gone or have none."""
     path = cfg.data.train_path
     try:
@@ -283,6 +296,7 @@ def of_folders(cfg: DictConfig) -> DictConfig:
         crop = cfg.augmentations[0]
         crop.mean, crop.std = map(list, statistics(cfg.data.dataset, crop))
         cfg.data.dataset, cfg.data.format, cfg.data.no_labels = "custom", "image_folder", False
+        cfg.data.fraction = -1  # a share of the run's own images
     return cfg
 
 

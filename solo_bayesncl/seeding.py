@@ -1,4 +1,12 @@
-"""Random numbers that depend on the seed and the place in training, not on the method."""
+"""Random numbers that depend on the seed and the place in training, not on the method or layout.
+
+Methods that are compared at one seed see the same images in the same order with the same
+augmentations, although one draws more numbers than another when it is built or in its steps. So do
+a run in one process and the same run in several, with any number of loader processes: a batch of
+all processes together holds the same images for any number of them. An interrupted run goes on as
+if it had not been. DALI takes the order from here, and its pipeline has a seed of its own, of
+(seed, epoch, process).
+"""
 
 import random
 from collections.abc import Callable, Iterator
@@ -6,20 +14,102 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from solo_bayesncl.hosts import host
 
 Callback = host().pl.callbacks.Callback
 
+# what numbers are drawn for, so that no two purposes share them
+_ORDER, _SAMPLE, _STEP = range(3)
 
-class SeedByPlace(Callback):
-    """Seeds every epoch by (seed, epoch, process), and every step's own draws apart from it.
 
-    Methods that are compared at one seed so see the same images in the same order with the same
-    augmentations, although one draws more numbers than another when it is built or in its steps
-    (the noise of a sampling gate), and an interrupted run goes on as if it had not been. DALI
-    draws from generators of its own, which this does not reach.
+def _seed_of(seed: int, purpose: int, *place: int) -> int:
+    (state,) = np.random.SeedSequence([seed, purpose, *place]).generate_state(1, np.uint64)
+    return int(state >> np.uint64(1))  # torch takes 63 bits
+
+
+class SeededSamples(Dataset):
+    """A data set whose samples are augmented by random numbers of (seed, epoch, index).
+
+    Args:
+        samples: draws from the generators of torch, numpy and Python.
+        seed: the run's.
+
+    Attributes:
+        epoch: to be set before a pass over the data.
+    """
+
+    def __init__(self, samples: Dataset, seed: int):
+        self.samples = samples
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        state = _seed_of(self.seed, _SAMPLE, self.epoch, index)
+        torch.default_generator.manual_seed(state)
+        np.random.seed(state % 2**32)
+        random.seed(state)
+        return self.samples[index]
+
+
+class SeededLoader(DataLoader):
+    """A loader that tells its samples and their order the epoch before each pass.
+
+    Lightning 2 starts the loader's processes, which copy the samples, before it tells anybody that
+    an epoch starts.
+
+    Args:
+        current_epoch: says what epoch it is.
+    """
+
+    def __init__(self, *args: Any, current_epoch: Callable[[], int], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.current_epoch = current_epoch
+
+    @classmethod
+    def like(cls, loader: DataLoader, seed: int, trainer: Any) -> "SeededLoader":
+        """Shuffled batches of the loader's samples, or this process's share of each batch.
+
+        Args:
+            loader: gives the samples and the size of a batch in a process.
+            seed: the run's.
+            trainer: Lightning's, which knows the epoch and the processes.
+        """
+        samples = SeededSamples(loader.dataset, seed)
+        # a sampler of this class is one that Lightning does not replace
+        order = DistributedSampler(
+            samples,
+            num_replicas=trainer.world_size,
+            rank=trainer.global_rank,
+            seed=_seed_of(seed, _ORDER),
+            drop_last=loader.drop_last,
+        )
+        return cls(
+            samples,
+            batch_size=loader.batch_size,
+            sampler=order,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            drop_last=loader.drop_last,
+            current_epoch=lambda: trainer.current_epoch,
+        )
+
+    def __iter__(self) -> Iterator:
+        self.dataset.epoch = self.current_epoch()
+        if isinstance(self.sampler, DistributedSampler):  # not with Lightning's overfit_batches
+            self.sampler.set_epoch(self.dataset.epoch)
+        return super().__iter__()
+
+
+class SeededSteps(Callback):
+    """Seeds what a step draws (noise of a gate, mixup) by (seed, epoch, step, process).
+
+    So the loss curve of a gate that samples does depend on the number of processes.
 
     Args:
         seed: the run's.
@@ -27,62 +117,12 @@ class SeedByPlace(Callback):
 
     def __init__(self, seed: int):
         self.seed = seed
-        self._trainer: Any = None
-        self._loaders_state: torch.Tensor | None = None
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str | None = None) -> None:
-        self._trainer = trainer
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self.seed_epoch()
-
-    def seed_epoch(self) -> None:
-        """Seeds everything that loaders draw from for the epoch that the trainer is at."""
-        state = self._derived(self._trainer.current_epoch, self._trainer.global_rank)
-        torch.manual_seed(state)
-        np.random.seed(state % 2**32)
-        random.seed(state)
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, *unused: Any
     ) -> None:
-        self._loaders_state = torch.get_rng_state()
-        state = self._derived(trainer.current_epoch, trainer.global_rank, batch_idx)
-        torch.default_generator.manual_seed(state)
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        torch.set_rng_state(self._loaders_state)
-
-    def _derived(self, *place: int) -> int:
-        (state,) = np.random.SeedSequence([self.seed, *place]).generate_state(1, np.uint64)
-        return int(state >> np.uint64(1))  # torch takes 63 bits
-
-
-class SeededLoader(DataLoader):
-    """A loader that calls `before_pass` before each pass over the data.
-
-    Lightning 2 starts the loader's processes, which draw their seeds and the order, before it tells
-    anybody that an epoch starts.
-    """
-
-    def __init__(self, *args: Any, before_pass: Callable[[], None], **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.before_pass = before_pass
-
-    @classmethod
-    def like(cls, loader: DataLoader, before_pass: Callable[[], None]) -> "SeededLoader":
-        """The same loader otherwise."""
-        return cls(
-            loader.dataset,
-            batch_size=loader.batch_size,
-            sampler=loader.sampler,
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-            pin_memory=loader.pin_memory,
-            drop_last=loader.drop_last,
-            before_pass=before_pass,
-        )
-
-    def __iter__(self) -> Iterator:
-        self.before_pass()
-        return super().__iter__()
+        place = (trainer.current_epoch, batch_idx, trainer.global_rank)
+        state = _seed_of(self.seed, _STEP, *place)
+        torch.manual_seed(state)
+        np.random.seed(state % 2**32)
+        random.seed(state)

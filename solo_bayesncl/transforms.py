@@ -32,6 +32,11 @@ def statistics(dataset: str, cfg: DictConfig) -> tuple[tuple[float, ...], tuple[
     return tuple(mean), tuple(std)
 
 
+def labelled_size(dataset: str, crop: DictConfig) -> int:
+    """Size of labelled images in px: the data set's own, else `crop.crop_size`."""
+    return SIZES.get(dataset, crop.crop_size)
+
+
 def evaluation_transform(dataset: str, crop: DictConfig) -> T.Compose:
     """Resize and centre crop to `crop.crop_size` px, normalised; no randomness.
 
@@ -39,7 +44,7 @@ def evaluation_transform(dataset: str, crop: DictConfig) -> T.Compose:
         dataset: solo-learn's name of the data set.
         crop: holds `crop_size` (px) and, for custom data, optionally `mean` and `std`.
     """
-    size = SIZES.get(dataset, crop.crop_size)
+    size = labelled_size(dataset, crop)
     resize = {
         "cifar10": [],
         "cifar100": [],
@@ -52,7 +57,7 @@ def probe_transform(dataset: str, crop: DictConfig) -> T.Compose:
     """Random resized crop and flip: what the linear probe trains on. Arguments as above."""
     return T.Compose(
         [
-            T.RandomResizedCrop(SIZES.get(dataset, crop.crop_size), scale=(0.08, 1.0)),
+            T.RandomResizedCrop(labelled_size(dataset, crop), scale=(0.08, 1.0)),
             T.RandomHorizontalFlip(),
             T.ToTensor(),
             T.Normalize(*statistics(dataset, crop)),

@@ -14,7 +14,13 @@ from solo_bayesncl.commands.recipes import run_with_hydra
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts import host
-from solo_bayesncl.transforms import evaluation_transform, probe_transform, statistics
+from solo_bayesncl.sizes import require_sizes
+from solo_bayesncl.transforms import (
+    evaluation_transform,
+    labelled_size,
+    probe_transform,
+    statistics,
+)
 
 
 def run(arguments: list[str]) -> int:
@@ -62,6 +68,10 @@ def train_linear(cfg: DictConfig) -> Path:
             cifar_stem=weights.get("conv1.weight", torch.empty(0)).shape[-1:] == (3,),
         )
     runs.fill_module(backbone, weights, checkpoint)
+    crop = cfg.data.augmentations
+    require_sizes(
+        backbone, {"data.augmentations.crop_size": labelled_size(cfg.data.dataset, crop)}, cfg
+    )
     mixup_func, loss_func = _mixup(cfg)
     model = host().linear_model(backbone, cfg, loss_func=loss_func, mixup_func=mixup_func)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
@@ -74,7 +84,7 @@ def train_linear(cfg: DictConfig) -> Path:
             evaluation_transform(cfg.data.dataset, cfg.data.augmentations),
         )
         if cfg.data.format == "dali":
-            dali = host().dali_linear(cfg)
+            dali = host().dali_linear(cfg, train_loader)
             return training.fit(model, cfg, "linear", None, val_loader, dali)
     training.require_full_batch(train_loader, cfg)
     return training.fit(model, cfg, "linear", train_loader, val_loader)

@@ -6,13 +6,17 @@ import torch
 from omegaconf import DictConfig
 
 import solo_bayesncl
-from solo_bayesncl import config
+from solo_bayesncl import config, settings
 from solo_bayesncl.commands import training
 from solo_bayesncl.commands.recipes import run_with_hydra
 from solo_bayesncl.console import say
-from solo_bayesncl.errors import require_one_of
+from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.hosts import host
-from solo_bayesncl.transforms import evaluation_transform, probe_transform
+from solo_bayesncl.sizes import require_sizes
+from solo_bayesncl.transforms import evaluation_transform, labelled_size, probe_transform
+
+# methods of the host whose loss takes any number of views; ours say so themselves
+ANY_VIEWS = ("simclr", "supcon", "wmse", "mae")
 
 
 def run(arguments: list[str]) -> int:
@@ -52,31 +56,72 @@ def pretrain(cfg: DictConfig) -> Path:
     return training.fit(model, cfg, cfg.method, train_loader, val_loader)
 
 
-def prepare(cfg: DictConfig) -> DictConfig:
+def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
     """A recipe, checked and fitted to machine and host: the settings that a run records.
+
+    Args:
+        cfg: the recipe; changed in place.
+        data: whether its images must be there.
 
     Raises:
         InputError: for a recipe that cannot be run here.
     """
-    config.check_pretrain(cfg)
+    config.check_pretrain(cfg, data)
     config.fit_to_machine(cfg)
     training.silence_noise()
     solo_bayesncl.register()
     require_one_of(cfg.method, host().method_names(), "method", host().MORE)
     training.check_against_host(cfg)
     with training.explained_model_errors(cfg):
-        return host().pretrain_cfg(cfg)
+        cfg = host().pretrain_cfg(cfg)
+    _check_views(cfg)
+    return cfg
+
+
+def _check_views(cfg: DictConfig) -> None:
+    """Refuses views that the losses of the host's methods do not compare."""
+    rows = cfg.optimizer.batch_size * len(cfg.devices) * cfg.num_nodes
+    if rows < 2:
+        raise InputError("optimizer.batch_size=1: one image has no negatives. Give at least 2.")
+    if cfg.method in settings.METHODS:
+        return
+    method, base = host().method(cfg.method), host().BaseMethod
+    takes_small = method is not None and method.multicrop_forward is not base.multicrop_forward
+    large, small = cfg.data.num_large_crops, cfg.data.num_small_crops
+    if (large != 2 and cfg.method not in ANY_VIEWS) or (small and not takes_small):
+        raise InputError(
+            f"method={cfg.method} compares 2 large crops{' and small ones' if takes_small else ''},"
+            f" but augmentations give {large} of {cfg.augmentations[0].crop_size} px and {small} "
+            "of other sizes: change their num_crops and crop_size."
+        )
 
 
 def build(cfg: DictConfig):
-    """The method of a prepared recipe; raises `InputError` if it lacks settings."""
+    """The method of a prepared recipe; raises `InputError` if it or its images do not fit."""
     with training.explained_model_errors(cfg):
-        return host().build(cfg)
+        model = host().build(cfg)
+    require_sizes(model.backbone, _image_sizes(cfg), cfg)
+    return model
+
+
+def _image_sizes(cfg: DictConfig) -> dict[str, int]:
+    """What the backbone will be given, in px, by the setting that decides on it."""
+    sizes = {
+        f"augmentations.{index}.crop_size": augmentation.crop_size
+        for index, augmentation in enumerate(cfg.augmentations)
+    }
+    if _is_validated(cfg):
+        sizes["data.dataset"] = labelled_size(cfg.data.dataset, cfg.augmentations[0])
+    return sizes
+
+
+def _is_validated(cfg: DictConfig) -> bool:
+    return not cfg.data.no_labels and cfg.data.val_path is not None
 
 
 def _val_loader(cfg: DictConfig):
     """Labelled validation images for the online classifier, or None where there are none."""
-    if cfg.data.no_labels or cfg.data.val_path is None:
+    if not _is_validated(cfg):
         return None
     crop = cfg.augmentations[0]
     _, val_loader = host().labelled_loaders(

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import os
 import shutil
 import tempfile
 import warnings
@@ -16,8 +15,6 @@ from solo_bayesncl import config, runs
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.hosts import host
-
-VERSION_VARIABLE = "SOLO_BAYESNCL_VERSION"
 
 # said by the libraries below at every run, about settings that solo-learn chooses
 _NOISE = (
@@ -33,6 +30,7 @@ _NOISE = (
     ".*epoch parameter in `scheduler.step.*",
     ".*isinstance.treespec.*",
     ".*LeafSpec.*",
+    ".*torch.distributed.nn.functional.*",
 )
 
 
@@ -54,9 +52,17 @@ def check_against_host(cfg: DictConfig) -> None:
 
 
 def require_full_batch(loader, cfg: DictConfig) -> None:
-    """Refuses data that do not fill one batch."""
-    if len(loader) == 0:
-        raise InputError(config.too_few_images(cfg))
+    """Refuses data that do not fill one batch of all processes."""
+    from solo_bayesncl.processes import number_of_processes
+
+    if _steps_per_epoch(loader, cfg) == 0:
+        raise InputError(config.too_few_images(cfg, number_of_processes(cfg)))
+
+
+def _steps_per_epoch(loader, cfg: DictConfig) -> int:
+    from solo_bayesncl.processes import number_of_processes
+
+    return len(loader.dataset) // (loader.batch_size * number_of_processes(cfg))
 
 
 @contextmanager
@@ -104,70 +110,74 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
         train_loader, val_loader: data loaders; train_loader is None with a datamodule.
         datamodule: DALI's.
     """
+    from solo_bayesncl import processes
     from solo_bayesncl.curves import CurvesLogger
-    from solo_bayesncl.seeding import SeedByPlace, SeededLoader
+    from solo_bayesncl.seeding import SeededLoader, SeededSteps
 
+    processes.require_as_started(cfg)
     pl = host().pl
-    resume_point = find_resume_point(cfg, kind)
+    callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch"), SeededSteps(cfg.seed)]
+    trainer = pl.Trainer(**_trainer_options(cfg, callbacks, train_loader))
     parent = Path(cfg.checkpoint.dir) / kind
-    continues = resume_point is not None and resume_point.parent.parent == parent
-    if continues and runs.checkpoint_epoch(resume_point) + 1 >= cfg.max_epochs:
-        say("That run is finished: nothing to do.")
-        return resume_point.parent
-    if resume_point is not None:
-        runs.require_fit(model, runs.load_weights(resume_point), resume_point)
-    # every process of DDP must use the folder that the first one chose
-    version = os.environ.get(VERSION_VARIABLE)
-    if version is None:
-        version = resume_point.parent.name if continues else runs.new_version(parent)
-        os.environ[VERSION_VARIABLE] = version
-    folder = parent / version
-    _require_writable(parent)
-
-    seeds = SeedByPlace(cfg.seed)
-    if train_loader is not None:
-        train_loader = SeededLoader.like(train_loader, seeds.seed_epoch)
-    callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch"), seeds]
-    if cfg.wandb.enabled:
-        other = _wandb_logger(cfg, resume_point)
-        folder = parent / str(other.version)
-    else:
-        other = pl.loggers.TensorBoardLogger(
-            cfg.checkpoint.dir, name=kind, version=version, default_hp_metric=False
-        )
-    curves = CurvesLogger(folder)
-    if continues:
-        curves.resume(runs.load_checkpoint(resume_point)["global_step"])
-    if cfg.checkpoint.enabled:
-        checkpointer = host().Checkpointer(
-            cfg,
-            logdir=parent,
-            frequency=cfg.checkpoint.frequency,
-            keep_prev=cfg.checkpoint.keep_prev,
-        )
-        # a checkpoint that was asked for by name stays
-        asked_for = cfg.resume_from_checkpoint is not None
-        checkpointer.continued = resume_point if continues and not asked_for else None
-        callbacks.append(checkpointer)
-
-    trainer = pl.Trainer(**_trainer_options(cfg, [curves, other], callbacks, train_loader))
-    try:
-        with config.explained_data_errors(cfg):
-            if datamodule is not None:
-                datamodule.val_dataloader = lambda: [] if val_loader is None else val_loader
-                trainer.fit(model, datamodule=datamodule, ckpt_path=resume_point)
-            else:
-                trainer.fit(model, train_loader, val_loader, ckpt_path=resume_point)
-    except InputError:
-        started = trainer.current_epoch > 0 or list(folder.glob("*.ckpt"))
-        if trainer.is_global_zero and not started:
-            shutil.rmtree(folder, ignore_errors=True)  # no epoch, so nothing to lose
-        raise
-    finally:
-        os.environ.pop(VERSION_VARIABLE, None)
+    with processes.agreed(trainer, lambda: _place(model, cfg, kind)) as place:
+        resume_point = place["resume_point"] and Path(place["resume_point"])
+        continues = resume_point is not None and resume_point.parent.parent == parent
+        if continues and runs.checkpoint_epoch(resume_point) + 1 >= cfg.max_epochs:
+            say("That run is finished: nothing to do.")
+            return resume_point.parent
+        folder = parent / place["version"]
+        if cfg.wandb.enabled:
+            other = _wandb_logger(cfg, resume_point)
+            folder = parent / str(other.version)
+        else:
+            other = pl.loggers.TensorBoardLogger(
+                cfg.checkpoint.dir, name=kind, version=folder.name, default_hp_metric=False
+            )
+        curves = CurvesLogger(folder, labelled=not cfg.data.get("no_labels", False))
+        if continues:
+            curves.resume(runs.load_checkpoint(resume_point)["global_step"])
+        trainer.loggers = [curves, other]
+        if cfg.checkpoint.enabled:
+            checkpointer = host().Checkpointer(
+                cfg,
+                logdir=parent,
+                frequency=cfg.checkpoint.frequency,
+                keep_prev=cfg.checkpoint.keep_prev,
+            )
+            # a checkpoint that was asked for by name stays
+            asked_for = cfg.resume_from_checkpoint is not None
+            checkpointer.continued = resume_point if continues and not asked_for else None
+            trainer.callbacks.append(checkpointer)
+        try:
+            with config.explained_data_errors(cfg):
+                if val_loader is not None:
+                    val_loader = processes.share_of(val_loader, trainer)
+                if datamodule is not None:
+                    datamodule.val_dataloader = lambda: [] if val_loader is None else val_loader
+                    trainer.fit(model, datamodule=datamodule, ckpt_path=resume_point)
+                else:
+                    train_loader = SeededLoader.like(train_loader, cfg.seed, trainer)
+                    trainer.fit(model, train_loader, val_loader, ckpt_path=resume_point)
+        except InputError:
+            started = trainer.current_epoch > 0 or list(folder.glob("*.ckpt"))
+            if trainer.is_global_zero and not started:
+                shutil.rmtree(folder, ignore_errors=True)  # no epoch, so nothing to lose
+            raise
     if trainer.interrupted:
         raise KeyboardInterrupt
     return folder
+
+
+def _place(model, cfg: DictConfig, kind: str) -> dict[str, str | None]:
+    """Where the run starts and what its folder is called, decided by its first process."""
+    parent = Path(cfg.checkpoint.dir) / kind
+    resume_point = find_resume_point(cfg, kind)
+    if resume_point is not None:
+        runs.require_fit(model, runs.load_weights(resume_point), resume_point)
+    continues = resume_point is not None and resume_point.parent.parent == parent
+    version = resume_point.parent.name if continues else runs.new_version(parent)
+    _require_writable(parent)
+    return {"resume_point": resume_point and str(resume_point), "version": version}
 
 
 def _require_writable(parent: Path) -> None:
@@ -179,13 +189,15 @@ def _require_writable(parent: Path) -> None:
         raise InputError(f"checkpoint.dir={parent.parent} cannot be written: {error}.") from error
 
 
-def _trainer_options(cfg: DictConfig, loggers: list, callbacks: list, train_loader) -> dict:
+def _trainer_options(cfg: DictConfig, callbacks: list, train_loader) -> dict:
+    from solo_bayesncl.processes import SyncBatchNorm
+
     accepted = inspect.signature(host().pl.Trainer.__init__).parameters
     given = OmegaConf.to_container(cfg)
     options = {name: given[name] for name in given if name in accepted}
     options.pop("resume_from_checkpoint", None)
     options.update(
-        logger=loggers,
+        logger=False,  # set when the run's folder is known
         callbacks=callbacks,
         enable_checkpointing=False,
         devices=len(cfg.devices) if cfg.accelerator == "cpu" else list(cfg.devices),
@@ -194,7 +206,12 @@ def _trainer_options(cfg: DictConfig, loggers: list, callbacks: list, train_load
         enable_model_summary=given.get("enable_model_summary", False),
     )
     if "log_every_n_steps" not in given and train_loader is not None:
-        options["log_every_n_steps"] = max(1, min(50, len(train_loader)))
+        options["log_every_n_steps"] = max(1, min(50, _steps_per_epoch(train_loader, cfg)))
+    # the loaders are shared among processes already; the key is called otherwise in Lightning 1
+    for name in {"use_distributed_sampler", "replace_sampler_ddp"} & accepted.keys():
+        options[name] = False
+    if cfg.accelerator == "cpu" and options.pop("sync_batchnorm", False):
+        options["plugins"] = [SyncBatchNorm()]
     return options
 
 

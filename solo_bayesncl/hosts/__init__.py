@@ -7,11 +7,12 @@ on both what it means on main. Both modules offer:
 
 - `NAME`, `pl` (the Lightning namespace), `BaseMethod`, `SimCLR`, `Checkpointer`, `KNN`;
 - `METHODS` (the registry), `method_names()`, `backbone_names()`, `FORMATS`;
+- `method(name)`: a contrastive method of the host with main's contract, None if it lacks it;
 - `check(cfg)`: refuses what the release lacks;
 - `pretrain_cfg(cfg)`, `linear_cfg(cfg)`: defaults and learning-rate scaling;
 - `build(cfg)`, `backbone(name, method, kwargs, cifar_stem)`, `linear_model(backbone, cfg, ...)`;
 - `pretrain_transform(cfg)`, `pretrain_loader(cfg)`, `labelled_loaders(cfg, train, val transform)`;
-- `dali_pretrain(cfg)`, `dali_linear(cfg)`: data modules;
+- `dali_pretrain(cfg)`, `dali_linear(cfg, train_loader)`: data modules;
 - `precision(value)`, `strategy(name)`: what the release's Lightning calls them.
 """
 
@@ -52,6 +53,12 @@ def find() -> tuple[str, str] | None:
                     version = "from source"
                 return version, adapter
     return None
+
+
+def scripts_use_hydra() -> bool:
+    """Whether the scripts of the installed release take Hydra's command line: main's do."""
+    found = find()
+    return found is not None and found[1].endswith("solo_main")
 
 
 @cache

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -25,6 +26,25 @@ def cap_top_k(accuracy_at_k: Callable) -> Callable:
         return accuracy_at_k(outputs, targets, tuple(min(k, outputs.size(1)) for k in top_k))
 
     return capped
+
+
+def over_processes(weighted_mean: Callable) -> Callable:
+    """solo-learn's mean over validation batches, over those of all processes by their images.
+
+    It takes the mean of each process's and then, where that is logged, the mean of these, as if
+    every process had as many images.
+    """
+
+    def mean(outputs: Sequence[dict], key: str, batch_size_key: str) -> Tensor:
+        own = weighted_mean(outputs, key, batch_size_key)
+        if not (dist.is_available() and dist.is_initialized()):
+            return own
+        images = own.new_tensor(sum(out[batch_size_key] for out in outputs))
+        total = torch.stack([own * images, images])
+        dist.all_reduce(total)
+        return total[0] / total[1]
+
+    return mean
 
 
 def number_of_classes(cfg: DictConfig) -> int:
@@ -79,38 +99,6 @@ def dali_missing(error: ImportError) -> InputError:
         f"data.format=dali needs NVIDIA DALI, which cannot be imported: {error}. "
         'Install it with `pip install "solo-bayesncl[dali]"` or set data.format=image_folder.'
     )
-
-
-def resize_dali_probe(
-    pipeline, crop_size: int, mean: Sequence[float], std: Sequence[float]
-) -> None:
-    """Replaces the 224 px that both releases fix in their labelled DALI pipeline.
-
-    Args:
-        pipeline: a `NormalPipeline` (1.0.2) or `NormalPipelineBuilder` (main), already built.
-        crop_size: px.
-        mean, std: of the normalisation, per channel, for pixels in 0..1.
-    """
-    from nvidia.dali import ops, types
-
-    pipeline.resize = ops.RandomResizedCrop(
-        device=pipeline.device,
-        size=crop_size,
-        random_area=(0.08, 1.0),
-        interp_type=types.INTERP_CUBIC,
-    )
-    pipeline.cmn = ops.CropMirrorNormalize(
-        device=pipeline.device,
-        dtype=types.FLOAT,
-        output_layout=types.NCHW,
-        mean=[255 * value for value in mean],
-        std=[255 * value for value in std],
-    )
-
-
-def on_cpu_without_cuda(device: str) -> bool:
-    """Whether DALI must be given no device id."""
-    return device == "cpu" and not torch.cuda.is_available()
 
 
 def headless(backbone: nn.Module, name: str, cifar_stem: bool) -> nn.Module:

@@ -9,13 +9,16 @@ file goes.
 import argparse
 import inspect
 import warnings
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 
 import pytorch_lightning as pl
 import solo.methods
 import solo.methods.base
 import solo.methods.linear
+import solo.methods.mocov2plus
+import solo.methods.nnclr
 import solo.methods.simclr
 import torch
 import torch.distributed as dist
@@ -23,6 +26,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 from pl_bolts.optimizers.lr_scheduler import LinearWarmupCosineAnnealingLR
 from pytorch_lightning.strategies import DDPStrategy
+from solo.losses.moco import moco_loss_func
 from solo.utils import backbones, classification_dataloader, misc, pretrain_dataloader
 from solo.utils.checkpointer import Checkpointer as SoloCheckpointer
 from solo.utils.knn import WeightedKNNClassifier
@@ -30,6 +34,7 @@ from solo.utils.lars import LARSWrapper
 from solo.utils.metrics import accuracy_at_k
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, MultiStepLR
+from torch.utils.data import DataLoader
 from torchvision.models import resnet18, resnet50
 
 from solo_bayesncl.errors import InputError
@@ -40,8 +45,7 @@ from solo_bayesncl.hosts.common import (
     default,
     headless,
     number_of_classes,
-    on_cpu_without_cuda,
-    resize_dali_probe,
+    over_processes,
 )
 from solo_bayesncl.losses import info_nce
 from solo_bayesncl.transforms import statistics
@@ -53,6 +57,8 @@ MORE = " Those run here on solo-learn 1.0.2; solo-learn main (GitHub) has more."
 PRECISION = {"16-mixed": 16, "bf16-mixed": "bf16", "32-true": 32, "64-true": 64}
 
 solo.methods.linear.accuracy_at_k = cap_top_k(accuracy_at_k)
+for module in (solo.methods.base, solo.methods.linear):
+    module.weighted_mean = over_processes(module.weighted_mean)
 
 
 def _gather_backward(ctx, *gradients: Tensor) -> Tensor:
@@ -244,6 +250,7 @@ class ByConfig:
         kwargs = OmegaConf.to_container(cfg.method_kwargs)
         super().__init__(
             **{name: value for name, value in kwargs.items() if name in own},
+            **self.more_arguments(cfg),
             encoder=cfg.backbone.name,
             num_classes=cfg.data.num_classes,
             backbone_args=backbone_args,
@@ -268,6 +275,11 @@ class ByConfig:
         )
         self.cfg = cfg
 
+    @staticmethod
+    def more_arguments(cfg: DictConfig) -> dict:
+        """What a kind of method takes besides."""
+        return {}
+
 
 class SimCLR(ByConfig, solo.methods.simclr.SimCLR, BaseMethod):
     """Main's SimCLR: one InfoNCE for any number of crops, over all processes."""
@@ -286,13 +298,135 @@ class SimCLR(ByConfig, solo.methods.simclr.SimCLR, BaseMethod):
         z = torch.cat(out["z"])
         size = batch[-1].size(0)
         indexes = torch.arange(size, device=z.device) + self.global_rank * size
-        nce_loss = info_nce(F.normalize(z, dim=1), indexes.repeat(self.num_crops), self.temperature)
+        indexes = self.positives(indexes, batch[-1]).repeat(self.num_crops)
+        nce_loss = info_nce(F.normalize(z, dim=1), indexes, self.temperature)
         self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True, prog_bar=True)
         return nce_loss + out["loss"]
 
+    @staticmethod
+    def positives(indexes: Tensor, targets: Tensor) -> Tensor:
+        """(B,), equal for images that are positives of each other."""
+        return indexes
+
+
+class SupCon(SimCLR):
+    """Main's SupCon, which the release lacks: the images of one class are positives."""
+
+    @staticmethod
+    def positives(indexes: Tensor, targets: Tensor) -> Tensor:
+        return targets
+
+
+class NNCLR(ByConfig, solo.methods.nnclr.NNCLR, BaseMethod):
+    """Main's NNCLR: its loss takes what `forward` returns, and the queries of all processes."""
+
+    @property
+    def learnable_params(self) -> list[dict]:
+        *groups, projector, predictor = super().learnable_params
+        named = [{"name": "projector", **projector}, {"name": "predictor", **predictor}]
+        return [*groups, *named]
+
+    def forward(self, X: Tensor) -> dict:  # noqa: N803
+        out = super().forward(X)
+        return {**out, "z": F.normalize(out["z"], dim=-1)}
+
+    def training_step(self, batch: list, batch_idx: int) -> Tensor:
+        targets = batch[-1]
+        out = BaseMethod.training_step(self, batch, batch_idx)
+        (index, first), (_, second) = (self.find_nn(z) for z in out["z"])
+        query1, query2 = out["p"]
+        nnclr_loss = (self._loss(first, query2) + self._loss(second, query1)) / 2
+        nn_acc = (targets == self.queue_y[index]).float().mean()
+        self.dequeue_and_enqueue(out["z"][0], targets)
+        self.log_dict(
+            {"train_nnclr_loss": nnclr_loss, "train_nn_acc": nn_acc}, on_epoch=True, sync_dist=True
+        )
+        return nnclr_loss + out["loss"]
+
+    def _loss(self, neighbours: Tensor, queries: Tensor) -> Tensor:
+        queries = misc.gather(F.normalize(queries, dim=-1))
+        logits = neighbours @ queries.T / self.temperature
+        own = torch.arange(len(neighbours), device=logits.device)
+        return F.cross_entropy(logits, own + self.global_rank * len(neighbours))
+
+
+class Momentum:
+    """Before a momentum method of the release: main's hooks, schedule and defaults."""
+
+    @classmethod
+    def add_and_assert_specific_cfg(cls, cfg: DictConfig) -> DictConfig:
+        cfg = super().add_and_assert_specific_cfg(cfg)
+        default(cfg, "momentum.base_tau", 0.99)
+        default(cfg, "momentum.final_tau", 1.0)
+        return cfg
+
+    @staticmethod
+    def more_arguments(cfg: DictConfig) -> dict:
+        return {
+            "base_tau_momentum": cfg.momentum.base_tau,
+            "final_tau_momentum": cfg.momentum.final_tau,
+            "momentum_classifier": False,
+        }
+
+    def momentum_forward(self, X: Tensor) -> dict:  # noqa: N803
+        return self.base_momentum_forward(X)
+
+    def _shared_step_momentum(self, X: Tensor, targets: Tensor) -> dict:  # noqa: N803
+        return self.momentum_forward(X)
+
+    def on_train_batch_end(self, outputs, batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        step = self.trainer.global_step
+        if step > self.last_step:
+            for pair in self.momentum_pairs:
+                self.momentum_updater.update(*pair)
+            self.log("tau", self.momentum_updater.cur_tau)
+            self.momentum_updater.update_tau(
+                cur_step=step, max_steps=self.trainer.estimated_stepping_batches
+            )
+        self.last_step = step
+
+
+class MoCoV2Plus(Momentum, ByConfig, solo.methods.mocov2plus.MoCoV2Plus, BaseMethod):
+    """Main's MoCo v2+: its loss takes what `forward` and `momentum_forward` return."""
+
+    @property
+    def learnable_params(self) -> list[dict]:
+        *groups, projector = super().learnable_params
+        return [*groups, {"name": "projector", **projector}]
+
+    def forward(self, X: Tensor) -> dict:  # noqa: N803
+        out = super().forward(X)
+        return {**out, "z": out.pop("q")}
+
+    @torch.no_grad()
+    def momentum_forward(self, X: Tensor) -> dict:  # noqa: N803
+        out = super().momentum_forward(X)
+        return {**out, "z": F.normalize(self.momentum_projector(out["feats"]), dim=-1)}
+
+    def training_step(self, batch: list, batch_idx: int) -> Tensor:
+        out = solo.methods.base.BaseMomentumMethod.training_step(self, batch, batch_idx)
+        query1, query2 = out["z"]
+        key1, key2 = out["momentum_z"]
+        queue = self.queue.clone()
+        nce_loss = (
+            moco_loss_func(query1, key2, queue[1], self.temperature)
+            + moco_loss_func(query2, key1, queue[0], self.temperature)
+        ) / 2
+        self._dequeue_and_enqueue(torch.stack([misc.gather(key1), misc.gather(key2)]))
+        self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True)
+        return nce_loss + out["loss"]
+
+
+# the release's methods with main's contract
+OWN = {"simclr": SimCLR, "supcon": SupCon, "nnclr": NNCLR, "mocov2plus": MoCoV2Plus}
+
+
+def method(name: str) -> type[BaseMethod] | None:
+    return OWN.get(name)
+
 
 def method_names() -> tuple[str, ...]:
-    return tuple(name for name in METHODS if _adaptable(METHODS[name]))
+    return tuple({**OWN, **{name: cls for name, cls in METHODS.items() if _adaptable(cls)}})
 
 
 def _adaptable(method_class: type) -> bool:
@@ -325,6 +459,7 @@ LACKING = {
     "optimizer.exclude_bias_n_norm_wd": False,
     "optimizer.layer_decay": 0,
     "scheduler.interval": "step",
+    "momentum.classifier": False,
     "knn_eval.distance_func": "euclidean",
 }
 
@@ -415,7 +550,7 @@ def linear_cfg(cfg: DictConfig) -> DictConfig:
 
 
 def build(cfg: DictConfig) -> BaseMethod:
-    method = SimCLR if cfg.method == "simclr" else METHODS[cfg.method]
+    method = OWN.get(cfg.method) or METHODS[cfg.method]
     return (method if issubclass(method, ByConfig) else _adapt(method))(cfg)
 
 
@@ -514,112 +649,38 @@ def labelled_loaders(cfg: DictConfig, train_transform, val_transform):
     )
 
 
-class DALIData(pl.LightningDataModule):
-    """The release's DALI pipelines as a data module; validation uses the torchvision loader."""
+def dali_pretrain(cfg: DictConfig) -> pl.LightningDataModule:
+    dali, transform = _dali()
 
-    def __init__(self, loader):
-        super().__init__()
-        self._loader = loader
+    def make_crops():
+        return pretrain_dataloader.FullTransformPipeline(
+            [
+                pretrain_dataloader.NCropAugmentation(
+                    transform(device=cfg.dali.device, **_augmentation_options(cfg, augmentation)),
+                    augmentation.num_crops,
+                )
+                for augmentation in cfg.augmentations
+            ]
+        )
 
-    def train_dataloader(self):
-        return self._loader(self.trainer)
+    return dali.data_module(pl, partial(dali.DALILoader, pretrain_loader(cfg), make_crops, cfg))
 
 
-def _dali():
+def dali_linear(cfg: DictConfig, train_loader: DataLoader) -> pl.LightningDataModule:
+    dali, _ = _dali()
+    make_crops = partial(dali.probe_crops, cfg)
+    return dali.data_module(pl, partial(dali.LabelledLoader, train_loader, make_crops, cfg))
+
+
+def _dali() -> tuple[ModuleType, type]:
+    """Our loaders and the release's augmentations; both need DALI."""
     try:
-        from nvidia.dali.pipeline import Pipeline
-        from solo.methods import dali
+        from solo.utils.dali_dataloader import CustomTransform
+
+        from solo_bayesncl.hosts import dali
     except ImportError as error:
         raise dali_missing(error) from error
-
-    class AnyDevice(Pipeline):
-        """Takes the rank as device id, as the release gives it, also where there is no GPU."""
-
-        def __init__(self, batch_size, num_threads, device_id, seed):
-            super().__init__(batch_size, num_threads, self.device_id_of(device_id), seed)
-
-    def on(device: str, pipeline: type, **extra) -> type:
-        """`pipeline` (a class of the release) for the device "cpu" or "gpu"."""
-
-        def device_id_of(self, rank):
-            return None if on_cpu_without_cuda(device) else rank
-
-        members = {"device_id_of": device_id_of, **extra}
-        return type(pipeline.__name__, (pipeline, AnyDevice), members)
-
-    return dali, on
-
-
-def dali_pretrain(cfg: DictConfig) -> pl.LightningDataModule:
-    dali, on = _dali()
-    from nvidia.dali.plugin.pytorch import LastBatchPolicy
-
-    device = cfg.dali.device
-
-    def loader(trainer):
-        pipeline = on(device, dali.PretrainPipeline)(
-            cfg.data.train_path,
-            batch_size=cfg.optimizer.batch_size,
-            transforms=[
-                dali.CustomTransform(device=device, **_augmentation_options(cfg, augmentation))
-                for augmentation in cfg.augmentations
-            ],
-            num_crops_per_aug=[augmentation.num_crops for augmentation in cfg.augmentations],
-            device=device,
-            device_id=trainer.local_rank,
-            shard_id=trainer.global_rank,
-            num_shards=trainer.world_size,
-            num_threads=cfg.data.num_workers,
-            no_labels=cfg.data.no_labels,
-            encode_indexes_into_labels=cfg.dali.encode_indexes_into_labels,
-        )
-        encoded = cfg.dali.encode_indexes_into_labels
-        return dali.PretrainWrapper(
-            model_batch_size=cfg.optimizer.batch_size,
-            model_rank=trainer.global_rank,
-            model_device=trainer.strategy.root_device if device == "gpu" else "cpu",
-            conversion_map=pipeline.conversion_map if encoded else None,
-            pipelines=pipeline,
-            output_map=[
-                *(f"large{i}" for i in range(cfg.data.num_large_crops)),
-                *(f"small{i}" for i in range(cfg.data.num_small_crops)),
-                "label",
-            ],
-            reader_name="Reader",
-            last_batch_policy=LastBatchPolicy.DROP,
-            auto_reset=True,
-        )
-
-    return DALIData(loader)
-
-
-def dali_linear(cfg: DictConfig) -> pl.LightningDataModule:
-    dali, on = _dali()
-    from nvidia.dali.plugin.pytorch import LastBatchPolicy
-
-    device, crop = cfg.dali.device, cfg.data.augmentations
-
-    def loader(trainer):
-        pipeline = on(device, dali.CustomNormalPipeline)(
-            cfg.data.train_path,
-            validation=False,
-            batch_size=cfg.optimizer.batch_size,
-            device=device,
-            device_id=trainer.local_rank,
-            shard_id=trainer.global_rank,
-            num_shards=trainer.world_size,
-            num_threads=cfg.data.num_workers,
-        )
-        resize_dali_probe(pipeline, crop.crop_size, *statistics(cfg.data.dataset, crop))
-        return dali.Wrapper(
-            pipeline,
-            output_map=["x", "label"],
-            reader_name="Reader",
-            last_batch_policy=LastBatchPolicy.DROP,
-            auto_reset=True,
-        )
-
-    return DALIData(loader)
+    return dali, CustomTransform
 
 
 def precision(value: str | int) -> str | int:

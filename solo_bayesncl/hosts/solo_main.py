@@ -1,9 +1,13 @@
 """solo-learn main (GitHub, 1.0.3 and later, `lightning` 2.x)."""
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
+from types import ModuleType
 
 import lightning.pytorch as pl
+import solo.methods.base
 import solo.methods.linear
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
@@ -18,25 +22,54 @@ from solo.utils.checkpointer import Checkpointer as SoloCheckpointer
 from solo.utils.knn import WeightedKNNClassifier as KNN  # noqa: N814
 from solo.utils.misc import make_contiguous
 from torch import nn
+from torch.utils.data import DataLoader
 
+from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts.common import (
     WholeCheckpoints,
     cap_top_k,
     dali_missing,
     default,
     headless,
-    on_cpu_without_cuda,
-    resize_dali_probe,
+    over_processes,
 )
-from solo_bayesncl.transforms import statistics
 
 __all__ = ["KNN", "METHODS", "BaseMethod", "Checkpointer", "SimCLR", "pl"]
 
 NAME = "solo-learn main"
 FORMATS = ("image_folder", "dali", "h5")
+H5_DATASETS = ("imagenet", "imagenet100")
 MORE = ""
 
 solo.methods.linear.accuracy_at_k = cap_top_k(solo.methods.linear.accuracy_at_k)
+for module in (solo.methods.base, solo.methods.linear):
+    module.weighted_mean = over_processes(module.weighted_mean)
+
+
+def _read_h5_itself() -> None:
+    """The host keeps the list of a file's images in the home folder, by the file's name alone.
+
+    Another file of that name would be read with the list of the first.
+    """
+    try:
+        import h5py
+        from solo.data.h5_dataset import H5Dataset
+    except ImportError:
+        return
+
+    def load_list(self):
+        with h5py.File(self.h5_path) as file:
+            self.classes, self.class_to_idx = self._find_classes(file)
+            self._data = [
+                (name, image, label)
+                for name, label in self.class_to_idx.items()
+                for image in file[name]
+            ]
+
+    H5Dataset._load_h5_data_info = load_list
+
+
+_read_h5_itself()
 
 
 class Checkpointer(WholeCheckpoints, SoloCheckpointer):
@@ -47,21 +80,49 @@ def method_names() -> tuple[str, ...]:
     return tuple(name for name in METHODS if name not in ("base", "linear"))
 
 
+def method(name: str) -> type[BaseMethod] | None:
+    return METHODS.get(name)
+
+
 def backbone_names() -> tuple[str, ...]:
     return tuple(BaseMethod._BACKBONES)
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuses nothing: this release has every switch of the recipes."""
+    """Refuses combinations that this release has no data set for.
+
+    Raises:
+        InputError: names the key to change.
+    """
+    dataset, h5 = cfg.data.dataset, cfg.data.get("format") == "h5"
+    if h5 and dataset not in H5_DATASETS:
+        raise InputError(
+            f"data.format=h5 is for data.dataset={' or '.join(H5_DATASETS)}, not {dataset}: change "
+            "it, or set data.format=image_folder."
+        )
+    if h5 and find_spec("h5py") is None:
+        raise InputError('data.format=h5 needs h5py: `pip install "solo-bayesncl[h5]"`.')
+    if _fraction(cfg) > 0 and (h5 or dataset not in (*H5_DATASETS, "custom")):
+        raise InputError(
+            f"data.fraction={cfg.data.fraction} is for image folders, not for "
+            f"{'data.format=h5' if h5 else f'data.dataset={dataset}'}: leave it out."
+        )
+
+
+def _fraction(cfg: DictConfig) -> float:
+    fraction = cfg.data.get("fraction")
+    return -1 if fraction is None else fraction
 
 
 def pretrain_cfg(cfg: DictConfig) -> DictConfig:
     default(cfg, "dali.device", "gpu")
+    cfg.data.fraction = _fraction(cfg)
     return pretrain_args.parse_cfg(cfg)
 
 
 def linear_cfg(cfg: DictConfig) -> DictConfig:
     default(cfg, "dali.device", "gpu")
+    cfg.data.fraction = _fraction(cfg)
     return linear_args.parse_cfg(cfg)
 
 
@@ -104,100 +165,77 @@ def pretrain_transform(cfg: DictConfig):
     return _crops(cfg, pretrain_dataloader.build_transform_pipeline)
 
 
+@contextmanager
+def _explained_fraction(cfg: DictConfig):
+    """Turns what scikit-learn raises for a share that has not each class into one message."""
+    try:
+        yield
+    except ValueError as error:
+        if _fraction(cfg) <= 0:
+            raise
+        raise InputError(
+            f"data.fraction={cfg.data.fraction} of data.train_path={cfg.data.train_path} does not "
+            f"hold every class: {error} Give a larger share."
+        ) from error
+
+
 def pretrain_loader(cfg: DictConfig):
-    dataset = pretrain_dataloader.prepare_datasets(
-        cfg.data.dataset,
-        pretrain_transform(cfg),
-        train_data_path=cfg.data.train_path,
-        data_format=cfg.data.format,
-        no_labels=cfg.data.no_labels,
-        data_fraction=cfg.data.fraction,
-    )
+    with _explained_fraction(cfg):
+        dataset = pretrain_dataloader.prepare_datasets(
+            cfg.data.dataset,
+            pretrain_transform(cfg),
+            train_data_path=cfg.data.train_path,
+            data_format=cfg.data.format,
+            no_labels=cfg.data.no_labels,
+            data_fraction=cfg.data.fraction,
+        )
     return pretrain_dataloader.prepare_dataloader(
         dataset, batch_size=cfg.optimizer.batch_size, num_workers=cfg.data.num_workers
     )
 
 
 def labelled_loaders(cfg: DictConfig, train_transform, val_transform):
-    train, val = classification_dataloader.prepare_datasets(
-        cfg.data.dataset,
-        train_transform,
-        val_transform,
-        train_data_path=cfg.data.train_path,
-        val_data_path=cfg.data.val_path,
-        data_format="image_folder" if cfg.data.format == "dali" else cfg.data.format,
-        data_fraction=cfg.data.get("fraction", -1),
-    )
+    with _explained_fraction(cfg):
+        train, val = classification_dataloader.prepare_datasets(
+            cfg.data.dataset,
+            train_transform,
+            val_transform,
+            train_data_path=cfg.data.train_path,
+            val_data_path=cfg.data.val_path,
+            data_format="image_folder" if cfg.data.format == "dali" else cfg.data.format,
+            data_fraction=_fraction(cfg),
+        )
     return classification_dataloader.prepare_dataloaders(
         train, val, batch_size=cfg.optimizer.batch_size, num_workers=cfg.data.num_workers
     )
 
 
 def dali_pretrain(cfg: DictConfig) -> pl.LightningDataModule:
-    dali = _dali()
-    build = partial(dali.build_transform_pipeline_dali, dali_device=cfg.dali.device)
-
-    class GloballyNumbered(dali.PretrainDALIDataModule):
-        """Numbers samples by the global rank: by the local one, nodes share their numbers."""
-
-        def setup(self, stage=None):
-            super().setup(stage)
-            self.train_loader.model_rank = self.trainer.global_rank
-
-    return GloballyNumbered(
-        dataset=cfg.data.dataset,
-        train_data_path=cfg.data.train_path,
-        transforms=_crops(cfg, build),
-        num_large_crops=cfg.data.num_large_crops,
-        num_small_crops=cfg.data.num_small_crops,
-        num_workers=cfg.data.num_workers,
-        batch_size=cfg.optimizer.batch_size,
-        no_labels=cfg.data.no_labels,
-        data_fraction=cfg.data.fraction,
-        dali_device=cfg.dali.device,
-        encode_indexes_into_labels=cfg.dali.encode_indexes_into_labels,
-    )
+    dali, build_transform = _dali()
+    if any(augmentation.equalization.prob for augmentation in cfg.augmentations):
+        raise InputError(
+            "data.format=dali cannot equalize: set augmentations.INDEX.equalization.prob=0, or "
+            "data.format=image_folder."
+        )
+    make_crops = partial(_crops, cfg, partial(build_transform, dali_device=cfg.dali.device))
+    return dali.data_module(pl, partial(dali.DALILoader, pretrain_loader(cfg), make_crops, cfg))
 
 
-def dali_linear(cfg: DictConfig) -> pl.LightningDataModule:
-    dali = _dali()
-    module = dali.ClassificationDALIDataModule(
-        dataset=cfg.data.dataset,
-        train_data_path=cfg.data.train_path,
-        val_data_path=cfg.data.val_path,
-        num_workers=cfg.data.num_workers,
-        batch_size=cfg.optimizer.batch_size,
-        data_fraction=cfg.data.fraction,
-        dali_device=cfg.dali.device,
-    )
-    crop = cfg.data.augmentations
-
-    class Resized(module.pipeline_class):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            if not self.validation:
-                resize_dali_probe(self, crop.crop_size, *statistics(cfg.data.dataset, crop))
-
-    module.pipeline_class = Resized
-    return module
+def dali_linear(cfg: DictConfig, train_loader: DataLoader) -> pl.LightningDataModule:
+    dali, _ = _dali()
+    make_crops = partial(dali.probe_crops, cfg)
+    return dali.data_module(pl, partial(dali.LabelledLoader, train_loader, make_crops, cfg))
 
 
-def _dali():
-    """The host's DALI module, whose builders ask for a GPU's id even on the CPU device."""
+def _dali() -> tuple[ModuleType, Callable]:
+    """Our loaders and the host's builder of augmentations; both need DALI."""
     try:
-        from solo.data import dali_dataloader
+        from solo.data.dali_dataloader import build_transform_pipeline_dali
+
+        from solo_bayesncl.hosts import dali
     except ImportError as error:
         raise dali_missing(error) from error
-
-    def device_id(self):
-        return None if on_cpu_without_cuda(self.device) else self._rank
-
-    def keep_rank(self, rank):
-        self._rank = rank
-
-    for builder in (dali_dataloader.PretrainPipelineBuilder, dali_dataloader.NormalPipelineBuilder):
-        builder.device_id = property(device_id, keep_rank)
-    return dali_dataloader
+    return dali, build_transform_pipeline_dali
 
 
 def precision(value: str | int) -> str | int:
