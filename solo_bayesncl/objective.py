@@ -11,25 +11,37 @@ from solo_bayesncl.nn import MIN_NORM, gate, keep_topk, non_negative, normalize
 MIN_NORM_SOFT = 1e-4
 
 
-@dataclass(frozen=True)
-class Objective:
-    """Terms of one step.
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What a model makes of projections; all (N, D).
+
+    Attributes:
+        projections: non-negative head, TopK and unit length, before the gate.
+        codes: gated and normalised projections, all zero where the gate closed everything; the
+            projections themselves without a gate.
+        probs: posterior open-probabilities, None without a gate.
+        mask: values of the gate, None without a gate.
+    """
+
+    projections: Tensor
+    codes: Tensor
+    probs: Tensor | None = None
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(Encoding):
+    """Terms of one step, and what they are of.
 
     Attributes:
         total: scalar that is minimised, nce + kl_lambda * kl.
         nce: scalar, InfoNCE of the codes.
         kl: scalar, KL of the gates' posterior from the prior, not yet weighted; 0 without a gate.
-        codes: (N, D), gated and normalised projections, all zero where the gate closed everything.
-        probs: (N, D) posterior open-probabilities, None without a gate.
-        mask: (N, D) values of the gate, None without a gate.
     """
 
     total: Tensor
     nce: Tensor
     kl: Tensor
-    codes: Tensor
-    probs: Tensor | None = None
-    mask: Tensor | None = None
 
 
 def project(z: Tensor, *, non_neg: str | None, topk_k: int = 0) -> Tensor:
@@ -46,10 +58,40 @@ def project(z: Tensor, *, non_neg: str | None, topk_k: int = 0) -> Tensor:
     return normalize(keep_topk(non_negative(non_neg)(full_precision(z)), topk_k))
 
 
-def _gated(projections: Tensor, mask: Tensor, gate_type: str) -> Tensor:
-    # a soft gate shortens a row without emptying it
-    min_norm = MIN_NORM_SOFT if gate_type == "soft" else MIN_NORM
-    return normalize(projections * mask, min_norm)
+def encode(
+    z: Tensor,
+    gate_logits: Tensor | None = None,
+    *,
+    non_neg: str | None,
+    topk_k: int = 0,
+    gate_type: str = "STE",
+    gate_temperature: float = 1.0,
+    gate_threshold: float = 0.5,
+    sample: bool = False,
+) -> Encoding:
+    """Codes: normalise(m * normalise(nonneg(z))).
+
+    Args:
+        z: (N, D) raw outputs of the projector.
+        gate_logits: (N, D) raw outputs of the gating head, None for methods without a gate.
+        non_neg: name of the non-negative head (`solo_bayesncl.nn.non_negative`).
+        topk_k: entries kept per row before the gate, 0 for all.
+        gate_type: STE, gumbel_sigmoid, binary_concrete or soft (`solo_bayesncl.nn.gate`).
+        gate_temperature: divides the gate's logits, > 0.
+        gate_threshold: probability above which a hard gate is open.
+        sample: draw the gate's noise, as in training; without it the gate is that of evaluation,
+            hard unless it is `soft`.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        projections = project(z, non_neg=non_neg, topk_k=topk_k)
+        if gate_logits is None:
+            return Encoding(projections=projections, codes=projections)
+        estimator = gate_type if sample or gate_type == "soft" else "STE"
+        mask, probs = gate(full_precision(gate_logits), estimator, gate_temperature, gate_threshold)
+        # a soft gate shortens a row without emptying it
+        min_norm = MIN_NORM_SOFT if gate_type == "soft" else MIN_NORM
+        codes = normalize(projections * mask, min_norm)
+    return Encoding(projections=projections, codes=codes, probs=probs, mask=mask)
 
 
 def ncl_objective(
@@ -64,10 +106,10 @@ def ncl_objective(
         temperature: InfoNCE temperature, > 0.
         topk_k: NCL+TopK: entries kept per row, 0 for all.
     """
+    encoding = encode(z, non_neg=non_neg, topk_k=topk_k)
     with torch.autocast(z.device.type, enabled=False):
-        codes = project(z, non_neg=non_neg, topk_k=topk_k)
-        nce = info_nce(codes, indexes, temperature)
-    return Objective(total=nce, nce=nce, kl=torch.zeros_like(nce), codes=codes)
+        nce = info_nce(encoding.codes, indexes, temperature)
+    return Objective(total=nce, nce=nce, kl=torch.zeros_like(nce), **vars(encoding))
 
 
 def bayesncl_objective(
@@ -99,54 +141,17 @@ def bayesncl_objective(
         gate_threshold: probability above which a hard gate is open.
         topk_k: entries kept per row before the gate, 0 for all.
     """
-    with torch.autocast(z.device.type, enabled=False):
-        mask, probs = gate(full_precision(gate_logits), gate_type, gate_temperature, gate_threshold)
-        codes = _gated(project(z, non_neg=non_neg, topk_k=topk_k), mask, gate_type)
-        nce = info_nce(codes, indexes, temperature)
-        kl = bernoulli_kl(probs, prior_prob)
-    return Objective(
-        total=nce + kl_lambda * kl, nce=nce, kl=kl, codes=codes, probs=probs, mask=mask
+    encoding = encode(
+        z,
+        gate_logits,
+        non_neg=non_neg,
+        topk_k=topk_k,
+        gate_type=gate_type,
+        gate_temperature=gate_temperature,
+        gate_threshold=gate_threshold,
+        sample=True,
     )
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What a trained model makes of projections; all (N, D).
-
-    Attributes:
-        projections: non-negative head, TopK and unit length, before the gate.
-        codes: gated and normalised projections; the projections themselves without a gate.
-        probs: posterior open-probabilities, None without a gate.
-        mask: values of the gate, None without a gate.
-    """
-
-    projections: Tensor
-    codes: Tensor
-    probs: Tensor | None = None
-    mask: Tensor | None = None
-
-
-def encode(
-    z: Tensor,
-    gate_logits: Tensor | None = None,
-    *,
-    non_neg: str | None,
-    topk_k: int = 0,
-    gate_type: str = "STE",
-    gate_temperature: float = 1.0,
-    gate_threshold: float = 0.5,
-) -> Encoding:
-    """Codes for evaluation: the gate as trained but without noise, hard unless it is `soft`.
-
-    Args:
-        z: (N, D) raw outputs of the projector.
-        gate_logits: (N, D) raw outputs of the gating head, None for methods without a gate.
-
-    Other arguments as above.
-    """
-    projections = project(z, non_neg=non_neg, topk_k=topk_k)
-    if gate_logits is None:
-        return Encoding(projections, codes=projections)
-    noiseless = "soft" if gate_type == "soft" else "STE"
-    mask, probs = gate(full_precision(gate_logits), noiseless, gate_temperature, gate_threshold)
-    return Encoding(projections, _gated(projections, mask, gate_type), probs, mask)
+    with torch.autocast(z.device.type, enabled=False):
+        nce = info_nce(encoding.codes, indexes, temperature)
+        kl = bernoulli_kl(encoding.probs, prior_prob)
+    return Objective(total=nce + kl_lambda * kl, nce=nce, kl=kl, **vars(encoding))

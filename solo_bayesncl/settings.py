@@ -119,7 +119,29 @@ BAYESNCL = {
 }
 
 
-METHODS = {"ncl": NCL, "bayesncl": BAYESNCL}
+_PREDICTOR = {"pred_hidden_dim": _width("width of the hidden layer of the predictor")}
+_QUEUE = {
+    "queue_size": Setting(
+        65536,
+        "a multiple of optimizer.batch_size x processes",
+        _is_count,
+        "number of codes of earlier batches that are kept",
+    ),
+}
+
+# other contrastive methods of solo-learn: what they have beside NCL's and BayesNCL's
+CONTRASTIVE = {
+    "mocov2plus": _QUEUE,
+    "mocov3": _PREDICTOR,
+    "supcon": {},
+    "nnclr": {**_PREDICTOR, **_QUEUE},
+}
+
+METHODS = {"ncl": NCL, "bayesncl": BAYESNCL} | {
+    f"{codes}_{name}": {**settings, **own}
+    for codes, settings in (("ncl", NCL), ("bayesncl", BAYESNCL))
+    for name, own in CONTRASTIVE.items()
+}
 
 
 def fill(cfg: DictConfig) -> DictConfig:
@@ -149,9 +171,39 @@ def fill(cfg: DictConfig) -> DictConfig:
             f"method_kwargs.topk_k={kwargs.topk_k}: with use_topk=True give an integer from 1 to "
             f"proj_output_dim={kwargs.proj_output_dim}."
         )
-    if cfg.method == "bayesncl":
+    if "gate_type" in settings:
         _check_gate(cfg)
     return cfg
+
+
+def check_contrastive(cfg: DictConfig) -> None:
+    """Refuses what the losses of solo-learn's other contrastive methods cannot take.
+
+    Args:
+        cfg: of one of `CONTRASTIVE`, on codes, fitted to the machine and with its crops counted.
+
+    Raises:
+        InputError: names the key.
+    """
+    name = cfg.method.rpartition("_")[2]
+    queue_size = cfg.method_kwargs.get("queue_size")
+    all_rows = cfg.optimizer.batch_size * len(cfg.get("devices", [0])) * cfg.get("num_nodes", 1)
+    if queue_size is not None and queue_size % all_rows:
+        raise InputError(
+            f"method_kwargs.queue_size={queue_size} is no multiple of {all_rows}, the batch of all "
+            "processes: change it or optimizer.batch_size."
+        )
+    views = (cfg.data.num_large_crops, cfg.data.get("num_small_crops", 0))
+    if name != "supcon" and views != (2, 0):
+        raise InputError(
+            f"method={cfg.method} compares two views of one size, but augmentations give "
+            f"{views[0]} large and {views[1]} small ones: set their num_crops and crop_size so."
+        )
+    if name == "supcon" and cfg.data.get("no_labels", False):
+        raise InputError(
+            f"method={cfg.method} takes the images of one class as positives, but "
+            "data.no_labels=True: give labelled images, or choose another method."
+        )
 
 
 def _check_gate(cfg: DictConfig) -> None:

@@ -1,0 +1,140 @@
+"""What all methods on codes share: the non-negative head, the gate, and what they log."""
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from solo_bayesncl import metrics, settings
+from solo_bayesncl.nn import mlp, start_at_prior
+from solo_bayesncl.objective import Encoding, encode
+
+
+class NonNegative:
+    """Before a method of the host: non-negative codes, optionally of the k largest entries.
+
+    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.settings`.
+    """
+
+    def __init__(self, cfg: DictConfig):
+        super().__init__(cfg)
+        kwargs = self.cfg.method_kwargs
+        self.code_options: dict[str, Any] = {
+            "non_neg": kwargs.non_neg,
+            "topk_k": kwargs.topk_k if kwargs.use_topk else 0,
+        }
+
+    @classmethod
+    def add_and_assert_specific_cfg(cls, cfg: DictConfig) -> DictConfig:
+        """Adds the method's defaults and checks its settings; raises `InputError`."""
+        return settings.fill(super().add_and_assert_specific_cfg(cfg))
+
+    def encode(self, out: dict[str, Tensor]) -> Encoding:
+        """Codes from the outputs of `forward`, gate as trained but without noise."""
+        return encode(out["z"], out.get("gate_logits"), **self.code_options)
+
+    def log_codes(self, encoding: Encoding, feats: Tensor, targets: Tensor, batch_idx: int) -> None:
+        """Logs the statistics of a step, and at the first of an epoch those of the classes.
+
+        Args:
+            encoding: of all views of the batch, N rows.
+            feats: (N, F) backbone features.
+            targets: (N,) labels, below 0 for images without one.
+            batch_idx: index of the batch in its epoch.
+        """
+        self.log_dict(self.statistics(encoding), on_epoch=True, sync_dist=True)
+        if batch_idx == 0 and not self.cfg.data.get("no_labels", False):
+            spaces = {"backbone": feats, "codes": encoding.codes}
+            if encoding.mask is not None:
+                spaces["projections"] = encoding.projections
+            self.log_interpretability(spaces, targets)
+
+    def statistics(self, encoding: Encoding) -> dict[str, Tensor]:
+        """What is logged at every step besides the loss."""
+        empty = (encoding.codes.detach() == 0).all(dim=1)
+        return {"train_empty_code_share": empty.float().mean()}
+
+    @torch.no_grad()
+    def log_interpretability(self, spaces: dict[str, Tensor], targets: Tensor) -> None:
+        """Logs all metrics of one batch as `<metric>_<space>`, on the CPU.
+
+        Those of the images that have a label; nan if none has, or values are not finite.
+
+        Args:
+            spaces: name -> (N, any width).
+            targets: (N,) labels, below 0 for images without one.
+        """
+        labelled = targets >= 0
+        targets = targets[labelled].cpu()
+        for space, values in spaces.items():
+            values = values.detach()[labelled].float().cpu()
+            if len(values) and values.isfinite().all():
+                summary = metrics.summary(values, targets)
+            else:  # nan rather than nothing: every process must log the same names
+                names = metrics.summary(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
+                summary = dict.fromkeys(names, torch.tensor(torch.nan))
+            self.log_dict(
+                {f"{name}_{space}": value.float() for name, value in summary.items()},
+                on_step=False,
+                on_epoch=True,
+                sync_dist=True,
+            )
+
+
+class Gated(NonNegative):
+    """Before a method of the host: a learned gate per image and dimension of its codes.
+
+    Extra cfg settings: `optimizer.gating_head_lr`: learning rate of the gating head, not scaled by
+    the batch size; the rest of the model's where it is absent.
+    """
+
+    def __init__(self, cfg: DictConfig):
+        super().__init__(cfg)
+        kwargs = self.cfg.method_kwargs
+        self.detach_gate_input: bool = kwargs.detach_gate_input
+        self.prior_prob: float = kwargs.bayesian_prior_prob
+        self.kl_lambda: float = kwargs.bayesian_kl_lambda
+        self.code_options |= {
+            "gate_type": kwargs.gate_type,
+            "gate_temperature": kwargs.sigmoid_temperature,
+            "gate_threshold": kwargs.gate_threshold,
+        }
+        self.gating_head_lr: float | None = self.cfg.optimizer.gating_head_lr
+        self.gating_head = mlp(
+            self.features_dim,
+            kwargs.proj_hidden_dim,
+            kwargs.proj_output_dim,
+            depth=kwargs.gating_head_depth,
+        )
+        if kwargs.gate_init == "prior":
+            start_at_prior(self.gating_head, self.prior_prob, kwargs.sigmoid_temperature)
+
+    @property
+    def learnable_params(self) -> list[dict[str, Any]]:
+        """The parent's parameter groups and the gating head's."""
+        group = {"name": "gating_head", "params": self.gating_head.parameters()}
+        if self.gating_head_lr is not None:
+            group["lr"] = self.gating_head_lr
+        return [*super().learnable_params, group]
+
+    def gate_logits(self, feats: Tensor) -> Tensor:
+        """(N, F) backbone features to the (N, D) logits of the gate."""
+        return self.gating_head(feats.detach() if self.detach_gate_input else feats)
+
+    def forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
+        """The parent's outputs and `gate_logits` (N, D)."""
+        out = super().forward(X)
+        return {**out, "gate_logits": self.gate_logits(out["feats"])}
+
+    def multicrop_forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
+        """The same for the small crops."""
+        out = super().multicrop_forward(X)
+        return {**out, "gate_logits": self.gate_logits(out["feats"])}
+
+    def statistics(self, encoding: Encoding) -> dict[str, Tensor]:
+        """Adds the mean value of the gate."""
+        return {
+            **super().statistics(encoding),
+            "train_gate_open_rate": encoding.mask.detach().mean(),
+        }
