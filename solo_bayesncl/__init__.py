@@ -1,9 +1,16 @@
 """NCL and BayesNCL for solo-learn: contrastive learning whose single dimensions mean something."""
 
+from __future__ import annotations
+
 import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from solo_bayesncl.encoder import Encoder
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "register"]
+__all__ = ["__version__", "load_encoder", "register"]
 
 
 def register() -> None:
@@ -22,3 +29,27 @@ def register() -> None:
                 "solo-learn already has a method %r; it is replaced by that of solo_bayesncl.", name
             )
         registry[name] = method
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """A trained model as a module from images to codes, in evaluation mode.
+
+        encoder = solo_bayesncl.load_encoder("trained_models/bayesncl/offline-1a2b3c4d")
+        image = encoder.transform(PIL.Image.open("cat.jpg"))
+        codes = encoder(image[None])
+        print(encoder.describe("cat.jpg"))
+
+    Args:
+        path: folder of a run of any method of the host, one of its .ckpt files, or what
+            `solo-bayesncl export --format safetensors` has written.
+
+    Returns:
+        From (N, 3, H, W) images, normalised, to (N, D) float32 codes; see
+        `solo_bayesncl.encoder.Encoder`.
+
+    Raises:
+        InputError: if there is no such run, or it does not fit the installed solo-learn.
+    """
+    from solo_bayesncl.encoder import Encoder
+
+    return Encoder.load(path)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from solo_bayesncl import files, metrics, probes
-from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation import Outputs, Subject, encoded, of_folders
-from solo_bayesncl.transforms import SIZES, evaluation_transform, untransformed
+from solo_bayesncl.encoder import ImageTransform, read_image
+from solo_bayesncl.evaluation import Outputs, Subject, encoded
+from solo_bayesncl.transforms import untransformed
 
 TOP_IMAGES = 9
 THUMBNAIL_PX = 48
@@ -212,17 +212,9 @@ def describe_image(subject: Subject, path: Path) -> Outputs:
     Raises:
         InputError: if the file is not an image.
     """
-    try:
-        image = Image.open(path).convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"--image {path} cannot be read as an image: {error}.") from error
-    cfg = subject.run.cfg
-    size = SIZES.get(cfg.data.dataset)
-    if image.size != (size, size):
-        cfg = of_folders(cfg)
-    transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
+    image = ImageTransform(subject.run.cfg)(read_image(path))
     device = next(subject.model.parameters()).device
-    out = subject.model(transform(image).unsqueeze(0).to(device))
+    out = subject.model(image.unsqueeze(0).to(device))
     found = {"feats": out["feats"], "logits": out["logits"], **vars(encoded(subject.model, out))}
     found = {name: value.float().cpu() for name, value in found.items() if value is not None}
     return Outputs(**found, labels=torch.tensor([-1]))

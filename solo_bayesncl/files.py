@@ -4,19 +4,28 @@ import csv
 import io
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a temporary neighbour, then renames it: a reader never sees half of it."""
+def write_bytes(
+    path: Path, content: bytes, check: Callable[[Path], None] = lambda written: None
+) -> None:
+    """Writes a temporary neighbour, then renames it: a reader never sees half of it.
+
+    Args:
+        path: the file.
+        content: of the file.
+        check: is given the neighbour, which has the same suffix; if it raises, nothing is left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         # not of `tempfile`, whose files nobody else may read
         with temporary.open("xb") as file:
             file.write(content)
+        check(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import string
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,19 +109,63 @@ def load_checkpoint(path: Path) -> dict:
     Raises:
         InputError: if it is not a checkpoint, or is damaged.
     """
+    return _loaded(path, foreign=False)
+
+
+def load_foreign_checkpoint(path: Path) -> dict:
+    """The same for one that also holds objects of classes torch does not trust, such as settings.
+
+    Nothing of those classes is imported or run: each object is one that does nothing, in its place.
+    """
+    return _loaded(path, foreign=True)
+
+
+def _loaded(path: Path, foreign: bool) -> dict:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with _inert_globals(path) if foreign else nullcontext():
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make the unpickler raise nearly anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if refused:  # torch's own words advise to load it without protection
+            reason = f"it holds {refused[1]}, which torch would have to run."
+            if not foreign:
+                reason += " If it is of the official code: solo-bayesncl import."
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise InputError(f"{path} holds no state_dict: it is no checkpoint of solo-learn.")
     return content
 
 
+class _Inert:
+    """Stands in for an object: takes any arguments and any state, and does nothing with them."""
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def _inert_globals(path: Path) -> AbstractContextManager:
+    """While it lasts, what the file names beyond tensors and plain types is `_Inert` to torch."""
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        return nullcontext()  # torch before 2.6 refuses such files
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    return torch.serialization.safe_globals([(_Inert, name) for name in names])
+
+
 def load_weights(path: Path) -> dict[str, Tensor]:
+    """Weights of a checkpoint under main's names."""
+    return weights_of(load_checkpoint(path))
+
+
+def weights_of(content: dict) -> dict[str, Tensor]:
     """Weights under main's names: `encoder.` of older releases becomes `backbone.`."""
-    state = load_checkpoint(path)["state_dict"]
+    state = content["state_dict"]
     return {re.sub(r"^(momentum_)?encoder\.", r"\1backbone.", k): v for k, v in state.items()}
 
 

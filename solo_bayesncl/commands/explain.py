@@ -121,8 +121,10 @@ def _image_tables(
     subject: "Subject", table: dict[str, Any], image: "Outputs", path: Path, top: int
 ) -> list[Table | str]:
     """The dimensions of an image's code, and those that its gate closed, strongest first."""
+    from solo_bayesncl.encoder import strongest
+
     codes, projections = image.codes[0], image.projections[0]
-    described = _active(codes)
+    described = strongest(codes)
     classes = table["classes"] if subject.classifier_fits else None
     parts: list[Table | str] = [
         f"{path}: the online classifier says {_prediction(image.logits[0], classes)}."
@@ -131,7 +133,7 @@ def _image_tables(
         _of_image(table, f"{len(described)} active dimensions", described[:top], codes, image)
     )
     if image.mask is not None:
-        closed = [i for i in _active(projections) if image.mask[0, i] == 0]
+        closed = [i for i in strongest(projections) if image.mask[0, i] == 0]
         title = f"{len(closed)} active dimensions that the gate closed"
         parts.append(_of_image(table, title, closed[:top], projections, image))
     return parts
@@ -142,16 +144,6 @@ def _prediction(logits: "Tensor", classes: Sequence[str] | None) -> str:
         return "nothing, its outputs are not finite"
     label = int(logits.argmax())
     return f"class {label} of its training" if classes is None else classes[label]
-
-
-def _active(values: "Tensor") -> list[int]:
-    """Places of what counts as active, of either sign, by magnitude."""
-    from solo_bayesncl.metrics import ACTIVE
-
-    strength = values.abs()
-    return [
-        i for i in strength.argsort(descending=True, stable=True).tolist() if strength[i] > ACTIVE
-    ]
 
 
 def _of_image(table: dict[str, Any], title: str, indexes: list[int], values, image) -> Table:

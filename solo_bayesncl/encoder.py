@@ -1,0 +1,227 @@
+"""A trained model outside of training: from images to codes, and what an image's code says."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from solo_bayesncl import runs
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.evaluation import build_model, encoded, load_model, of_folders, own_classes
+from solo_bayesncl.metrics import ACTIVE
+from solo_bayesncl.objective import Encoding
+from solo_bayesncl.transforms import SIZES, evaluation_transform
+
+# what an encoder consists of; classifier and loss stay behind
+PARTS = ("backbone.", "projector.", "gating_head.")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One dimension of one image's code.
+
+    Attributes:
+        index: from 0.
+        value: of the code; where the gate closed it, of the normalised projection.
+        open_probability: the gate's posterior, 0 to 1; None without a gate.
+        owner: the class that it is mostly active on, where `explain` has been run.
+    """
+
+    index: int
+    value: float
+    open_probability: float | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the code of one image says; printed, it is two tables.
+
+    Attributes:
+        active: dimensions of the code that are not 0, by decreasing magnitude.
+        closed: active dimensions of the projection that the gate closed, in the same order.
+    """
+
+    active: tuple[Dimension, ...]
+    closed: tuple[Dimension, ...]
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.active)} active dimensions", _table(self.active)]
+        if self.closed:
+            parts += [f"{len(self.closed)} active dimensions that the gate closed"]
+            parts += [_table(self.closed)]
+        return "\n".join(parts)
+
+
+def _table(dimensions: Sequence[Dimension]) -> str:
+    columns = {
+        "dimension": [str(d.index) for d in dimensions],
+        "activation": [f"{d.value:.3f}" for d in dimensions],
+        "P(open)": [d.open_probability and f"{d.open_probability:.2f}" for d in dimensions],
+        "mostly": [d.owner for d in dimensions],
+    }
+    known = {name: column for name, column in columns.items() if any(column)}
+    return tabulate(known, headers="keys", disable_numparse=True, stralign="right")
+
+
+class Encoder(nn.Module):
+    """Images to codes with a trained model, the gate as trained but without noise.
+
+    Made by `solo_bayesncl.load_encoder`. Gradients flow: use `torch.no_grad()` where none are
+    wanted.
+
+    Attributes:
+        transform: PIL image to a (3, H, W) tensor: resized, cropped and normalised as where the run
+            is evaluated; images that have the size of its data set's are only normalised.
+        settings: of the run, as it recorded them.
+        classes: names of the classes it was trained on, None if its data are not there to tell.
+        model: the host's, from images to `feats`, `z` and, with a gate, `gate_logits`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        cfg: DictConfig,
+        classes: Sequence[str] | None = None,
+        owners: Mapping[int, str | None] = MappingProxyType({}),
+    ):
+        """`owners`: the class that a dimension is mostly active on, as far as that is known."""
+        super().__init__()
+        # torch's tracers stumble over a LightningModule, so its parts are the submodules here
+        self.__dict__["model"] = model.float()
+        for name, part in model.named_children():
+            self.add_module(name, part)
+        self.eval()
+        self.transform = ImageTransform(cfg)
+        self.settings: dict[str, Any] = OmegaConf.to_container(cfg)
+        self.classes = None if classes is None else tuple(classes)
+        self._owners = dict(owners)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Encoder":
+        """As `solo_bayesncl.load_encoder`."""
+        path = Path(path)
+        if path.suffix == ".safetensors" and path.is_file():
+            return cls._of_export(path)
+        run = runs.Run.open(path)
+        model = load_model(run)
+        return cls(model, run.cfg, own_classes(run.cfg), _owners_beside(run.folder))
+
+    @classmethod
+    def _of_export(cls, path: Path) -> "Encoder":
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                settings, classes = (json.loads(metadata[key]) for key in ("settings", "classes"))
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise InputError(
+                f"{path} cannot be read as an encoder: {error}. Give a file that `solo-bayesncl "
+                "export --format safetensors` has written, a .ckpt file or the folder of a run."
+            ) from error
+        cfg = OmegaConf.create(settings)
+        model = build_model(cfg, path)
+        missing = [n for n in model.state_dict() if n.startswith(PARTS) and n not in weights]
+        if missing:
+            raise InputError(f"{path} holds no {', '.join(missing[:3])}: it is no whole encoder.")
+        runs.fill_module(model, {**model.state_dict(), **weights}, path)
+        return cls(model, cfg, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) to codes (N, D), float32, rows of length 1 or 0."""
+        return self.encode(images).codes.float()
+
+    def encode(self, images: Tensor) -> Encoding:
+        """The same with what the codes were made of: projections, open-probabilities, gate."""
+        return encoded(self.model, self.model(images))
+
+    @torch.no_grad()
+    def describe(self, image: str | Path | Image.Image | Tensor) -> Description:
+        """Which dimensions describe an image, and which of them the gate closed.
+
+        Args:
+            image: file, PIL image, or a normalised (3, H, W) tensor as `transform` gives it.
+
+        Raises:
+            InputError: for a file that is no image, or a tensor of another shape.
+        """
+        if isinstance(image, str | Path):
+            image = read_image(Path(image))
+        if isinstance(image, Image.Image):
+            image = self.transform(image)
+        if image.dim() != 3 or image.size(0) != 3:
+            raise InputError(
+                f"image: a tensor of shape {tuple(image.shape)} was given. Give one image, "
+                "normalised, of shape (3, H, W)."
+            )
+        device = next(self.parameters()).device
+        encoding = self.encode(image[None].to(device))
+        active = strongest(encoding.codes[0])
+        described = [self._dimension(i, encoding.codes, encoding) for i in active]
+        closed = []
+        if encoding.mask is not None:
+            closed = [
+                self._dimension(i, encoding.projections, encoding)
+                for i in strongest(encoding.projections[0])
+                if encoding.mask[0, i] == 0
+            ]
+        return Description(tuple(described), tuple(closed))
+
+    def _dimension(self, index: int, values: Tensor, encoding: Encoding) -> Dimension:
+        probability = None if encoding.probs is None else float(encoding.probs[0, index])
+        return Dimension(index, float(values[0, index]), probability, self._owners.get(index))
+
+
+def strongest(values: Tensor) -> list[int]:
+    """Places of what counts as active in a (D,) row, of either sign, by decreasing magnitude."""
+    strength = values.abs()
+    order = strength.argsort(descending=True, stable=True).tolist()
+    return [index for index in order if strength[index] > ACTIVE]
+
+
+class ImageTransform:
+    """A run's evaluation transform, for images of any size and colour mode.
+
+    Images of a data set that has one size (CIFAR, STL-10) are taken as they are; other images are
+    resized and cropped to it.
+    """
+
+    def __init__(self, cfg: DictConfig):
+        self.size: int | None = SIZES.get(cfg.data.dataset)
+        self.own = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
+        folders = of_folders(cfg)
+        self.other = evaluation_transform(folders.data.dataset, folders.augmentations[0])
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        transform: Callable = self.own if image.size == (self.size, self.size) else self.other
+        return transform(image.convert("RGB"))
+
+    def __repr__(self) -> str:
+        return f"ImageTransform({self.other})"
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image file in RGB; raises `InputError` if it is none."""
+    try:
+        return Image.open(path).convert("RGB")
+    except (OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} cannot be read as an image: {error}.") from error
+
+
+def _owners_beside(folder: Path) -> dict[int, str | None]:
+    """The class that `explain` found each dimension mostly active on; empty without its table."""
+    try:
+        table = json.loads((folder / "dimensions.json").read_text(encoding="utf-8"))
+        named = {None: None, **dict(enumerate(table["classes"]))}
+        return {d["index"]: named[d["owner"]] for d in table["dimensions"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
