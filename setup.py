@@ -4,9 +4,23 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "solo_bayesncl/__init__.py").read_text())[1]
+RECIPES = "solo_bayesncl.recipes"
+
+
+class BuildWithRecipes(build_py):
+    """The recipes of `scripts/` travel inside the package.
+
+    Said here and not with `package_dir`: for that, setuptools would make an editable install one
+    whose packages can be imported but not listed, and Hydra lists `hydra_plugins` to find plugins.
+    """
+
+    def get_package_dir(self, package: str) -> str:
+        return "scripts" if package == RECIPES else super().get_package_dir(package)
+
 
 setup(
     name="solo-bayesncl",
@@ -18,12 +32,13 @@ setup(
     python_requires=">=3.10",
     packages=[
         *find_packages(include=["solo_bayesncl", "solo_bayesncl.*"]),
-        "solo_bayesncl.recipes",
+        "hydra_plugins.solo_bayesncl",
+        RECIPES,
     ],
-    # the recipes of `scripts/` travel inside the package
-    package_dir={"solo_bayesncl.recipes": "scripts"},
+    package_dir={"": "."},
+    cmdclass={"build_py": BuildWithRecipes},
     package_data={
-        "solo_bayesncl.recipes": ["*/*.yaml", "*/*/*.yaml", "*/*/*/*.yaml"],
+        RECIPES: ["*/*.yaml", "*/*/*.yaml", "*/*/*/*.yaml"],
         "solo_bayesncl.report": ["page.html.j2", "page.css", "page.js"],
     },
     entry_points={"console_scripts": ["solo-bayesncl = solo_bayesncl.__main__:main"]},
@@ -59,9 +74,21 @@ setup(
         "dali": ["nvidia-dali-cuda120"],
         "wandb": ["wandb"],
         "h5": ["h5py"],
+        # of `export --format onnx`; torch writes such files with onnxscript
+        "onnx": ["onnx", "onnxscript", "onnxruntime"],
         # of the runs of `compare`: processes of one machine, jobs of SLURM
         "launchers": ["hydra-joblib-launcher", "hydra-submitit-launcher"],
-        "test": ["pytest", "hypothesis", "ruff", "selenium", "hydra-joblib-launcher"],
+        "test": [
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff",
+            "selenium",
+            "hydra-joblib-launcher",
+            "onnx",
+            "onnxscript",
+            "onnxruntime",
+        ],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

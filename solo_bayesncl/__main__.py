@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import keyword
 import sys
 import warnings
 
@@ -18,10 +19,12 @@ COMMANDS = {
     "evaluate": "measure the interpretability and accuracy of a pretrained model",
     "explain": "say what single dimensions of a pretrained model mean, on a page and per image",
     "compare": "pretrain, evaluate and probe methods over seeds; tables, figures and a page",
+    "export": "write a pretrained model for torchvision, timm, safetensors or ONNX",
+    "import": "make a run of a checkpoint of the official code",
     "data": "generate the demo data sets",
     "doctor": "say what is installed, what that allows and what to do about the rest",
 }
-HYDRA_COMMANDS = ("pretrain", "linear", "compare")
+HYDRA_COMMANDS = ("pretrain", "linear", "compare", "import")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,10 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in HYDRA_COMMANDS:
             return _command(arguments[0]).run(arguments[1:])
+        if arguments and arguments[0].endswith(".py"):
+            from solo_bayesncl import scripts
+
+            scripts.run(arguments[0], arguments[1:])
+            return 0
         args = _parser(arguments).parse_args(arguments)
         return _command(args.command).run(args)
     except InputError as error:
-        say(str(error))
+        say(str(error), everywhere=True)
         return 2
     except KeyboardInterrupt:
         say("interrupted")
@@ -50,13 +58,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(name: str):
-    return importlib.import_module(f"solo_bayesncl.commands.{name}")
+    # `import` is a word of Python itself
+    module = f"{name}_" if keyword.iskeyword(name) else name
+    return importlib.import_module(f"solo_bayesncl.commands.{module}")
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="solo-bayesncl",
         description="NCL and BayesNCL for solo-learn.",
+        epilog="solo-bayesncl SCRIPT.py ... runs a script such as solo-learn's main_knn.py with "
+        "the methods of this package.",
     )
     parser.add_argument("--version", action="version", version=f"solo-bayesncl {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

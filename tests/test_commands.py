@@ -428,36 +428,6 @@ def test_two_processes_train_one_model(images, tmp_path):
     assert any(row.get("train_nce_loss_epoch") for row in rows(run))
 
 
-def test_installed_package_brings_its_recipes(tmp_path):
-    """A normal installation into a folder of its own, used from another one."""
-    import os
-    import subprocess
-    import sys
-
-    source, site = tmp_path / "source", tmp_path / "site"
-    source.mkdir()
-    for name in ("setup.py", "README.md"):
-        shutil.copy(RECIPES.parent / name, source)
-    for name in ("solo_bayesncl", "scripts"):
-        shutil.copytree(RECIPES.parent / name, source / name)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", site, source], check=True, capture_output=True)
-    shutil.rmtree(source)
-    code = (
-        "import solo_bayesncl.commands.recipes as r, sys\n"
-        "assert r.__file__.startswith(sys.argv[1]), r.__file__\n"
-        "cfg = r.compose_recipe('scripts/pretrain/cifar', 'bayesncl_gs', [])\n"
-        "assert cfg.method_kwargs.gate_type == 'gumbel_sigmoid'\n"
-        "assert cfg.augmentations[0].crop_size == 32 and cfg.wandb.enabled is False\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    command = [sys.executable, "-c", code, str(site)]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_cifar_recipe_trains_and_evaluates_with_the_3x3_stem(cifar10, tmp_path):
     pretrain(
         cifar10,

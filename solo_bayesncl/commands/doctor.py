@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             works = True
             table.add_row("solo-learn", found[0], f"pretrain, linear, evaluate ({adapter.NAME})")
+    if hosts.scripts_use_hydra():
+        table.add_row("Hydra plugin", *_plugin())
     for package in ("torch", "torchvision", "torchmetrics", "timm"):
         table.add_row(package, _version(package), "")
     lightning = [f"{n} {_version(n)}" for n in ("lightning", "pytorch-lightning") if _has(n)]
@@ -82,6 +84,16 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "no"
+
+
+def _plugin() -> tuple[str, str]:
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    listed = [plugin.__module__ for plugin in Plugins.instance().discover(SearchPathPlugin)]
+    if "hydra_plugins.solo_bayesncl" in listed:
+        return "yes", "solo-learn's own main_pretrain.py and main_linear.py, unmodified"
+    return "no", "solo-learn's own scripts; for it: install solo-bayesncl again"
 
 
 def _cuda() -> tuple[str, str]:

@@ -16,20 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl.console import results
 from solo_bayesncl.errors import InputError
-
-PACKAGED = Path(__file__).parents[1] / "recipes"  # in an installed package
-CLONE = Path(__file__).parents[2] / "scripts"  # beside the package in a clone
+from solo_bayesncl.scripts import recipe_root
 
 HELP = """usage: solo-bayesncl COMMAND --config-path DIR --config-name NAME [key=value ...]
 
 DIR holds YAML recipes, e.g. scripts/pretrain/cifar; NAME is one of them, e.g. bayesncl.
 Any value of the recipe can be overridden: optimizer.lr=0.2. Hydra's other flags work too:
 --cfg job prints the recipe as composed, --multirun runs every combination of values."""
-
-
-def recipe_root() -> Path:
-    """The folder with `pretrain/` and `linear/` that belongs to this installation."""
-    return PACKAGED if PACKAGED.is_dir() else CLONE
 
 
 def find_folder(given: str) -> Path:

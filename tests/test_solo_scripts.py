@@ -1,0 +1,375 @@
+"""solo-learn's own scripts, unmodified, with this package installed beside them.
+
+Those of solo-learn main are not in its wheel. Tests that need them take a checkout of it from the
+environment variable SOLO_LEARN_CHECKOUT (a folder with main_pretrain.py) and are skipped without.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import RECIPES, ROOT, environment, only_run, tiny
+from omegaconf import OmegaConf
+
+from solo_bayesncl import hosts
+from solo_bayesncl.__main__ import main
+from solo_bayesncl.commands.recipes import compose_recipe
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.scripts import run
+
+on_main = pytest.mark.skipif(
+    not hosts.scripts_use_hydra(), reason="the scripts of solo-learn 1.0.2 do not use Hydra"
+)
+# solo-learn main's own folders of the names of ours, and what they hold
+THEIR_FOLDERS = (
+    "pretrain/cifar",
+    "pretrain/imagenet-100",
+    "pretrain/custom",
+    "linear/imagenet-100",
+)
+THEIR_FILES = (
+    *("simclr", "byol", "barlow", "mocov2plus", "mocov3", "mocov3_vit", "nnclr", "supcon"),
+    *("augmentations/symmetric", "augmentations/asymmetric", "augmentations/symmetric_weak"),
+    *("wandb/private", "wandb/mhug"),
+)
+
+HYDRA_PROGRAM = """
+import json, sys
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+{imports}
+
+@hydra.main(version_base="1.2")
+def main(cfg):
+    print(json.dumps({{
+        "cfg": OmegaConf.to_container(cfg),
+        "methods": list(METHODS),
+        "sources": [source.provider for source in HydraConfig.get().runtime.config_sources],
+        "modules": list(sys.modules),
+    }}))
+
+main()
+"""
+
+COMPOSING_PROGRAM = """
+import json, sys
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from solo.methods import METHODS
+
+result = {}
+for recipe in sys.argv[2:]:
+    folder, _, name = recipe.rpartition("/")
+    with initialize_config_dir(str(Path(sys.argv[1], folder)), version_base="1.2"):
+        result[recipe] = OmegaConf.to_container(compose(name))
+print(json.dumps(result))
+"""
+
+
+def python(*arguments: object, cwd: Path, path: Path | str = ROOT) -> subprocess.CompletedProcess:
+    """Runs Python in a process of its own that finds this package, and Hydra its plugin."""
+    env = environment(PYTHONPATH=str(path), WANDB_MODE="disabled")
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def last_line(done: subprocess.CompletedProcess) -> dict:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def their_scripts(tmp_path_factory) -> Path:
+    """A checkout's `scripts/`: files of solo-learn's names, with a foreign value in each."""
+    scripts = tmp_path_factory.mktemp("checkout") / "scripts"
+    for folder in THEIR_FOLDERS:
+        for name in THEIR_FILES:
+            write(scripts / folder / f"{name}.yaml", "name: theirs\n")
+    write(scripts / "pretrain/cifar/mine.yaml", "defaults: [bayesncl, _self_]\nname: mine\n")
+    return scripts
+
+
+# --- programs with Hydra ---------------------------------------------------------------------
+
+
+@on_main
+def test_a_recipe_means_the_same_in_their_program_and_in_our_command(their_scripts):
+    """Not one value of theirs gets into ours, although their folder is searched first."""
+    ours = [
+        *(f"pretrain/{f}/bayesncl" for f in ("cifar", "imagenet-100", "custom", "demo")),
+        *(f"linear/{f}/bayesncl" for f in ("cifar", "imagenet-100", "custom")),
+        "pretrain/custom/ncl",
+        "pretrain/cifar/bayesncl_gs",
+    ]
+    script = write(their_scripts.parent / "composing.py", COMPOSING_PROGRAM)
+    recipes = [*ours, "pretrain/cifar/simclr", "pretrain/cifar/mine"]
+    composed = last_line(python(script, their_scripts, *recipes, cwd=their_scripts.parent))
+    for recipe in ours:
+        folder, _, name = recipe.rpartition("/")
+        expected = compose_recipe(str(RECIPES / folder), name, [])
+        assert composed[recipe] == OmegaConf.to_container(expected), recipe
+    assert composed["pretrain/cifar/simclr"] == {"name": "theirs"}
+    assert composed["pretrain/cifar/mine"] == {
+        **composed["pretrain/cifar/bayesncl"],
+        "name": "mine",
+    }
+
+
+@pytest.mark.parametrize("folder", THEIR_FOLDERS)
+def test_no_recipe_builds_upon_a_name_of_theirs(folder):
+    """What the test above shows of some recipes, for all."""
+    for path in (RECIPES / folder).rglob("*.yaml"):
+        content = OmegaConf.load(path)
+        for entry in content.get("defaults", []) if OmegaConf.is_dict(content) else []:
+            names = [*entry.values()] if OmegaConf.is_dict(entry) else [entry]
+            in_group = f"{next(iter(entry))}/" if OmegaConf.is_dict(entry) else ""
+            for name in names:
+                file = f"{in_group.lstrip('/')}{name.removesuffix('.yaml')}"
+                assert file not in THEIR_FILES, f"{path}: {file}"
+
+
+def test_their_program_knows_our_methods_where_it_uses_hydra(tmp_path):
+    """With any YAML of the user, in any folder; on 1.0.2 nothing happens, and nothing is said."""
+    write(tmp_path / "own/mine.yaml", "method: bayesncl\n")
+    program = HYDRA_PROGRAM.format(imports="from solo.methods import METHODS")
+    script = write(tmp_path / "program.py", program)
+    done = python(script, "--config-path", "own", "--config-name", "mine", cwd=tmp_path)
+    result = last_line(done)
+    assert ("bayesncl" in result["methods"]) == hosts.scripts_use_hydra()
+    assert result["cfg"] == {"method": "bayesncl"}
+    assert result["sources"] == ["hydra", "main", "schema"]
+    assert "solo_bayesncl" not in done.stderr
+
+
+def test_other_hydra_programs_stay_as_they_are(tmp_path):
+    write(tmp_path / "pretrain/cifar/mine.yaml", "a: 1\n")
+    script = write(tmp_path / "program.py", HYDRA_PROGRAM.format(imports="METHODS = {}"))
+    done = python(script, "--config-path", "pretrain/cifar", "--config-name", "mine", cwd=tmp_path)
+    result = last_line(done)
+    assert result["sources"] == ["hydra", "main", "schema"]
+    assert "hydra_plugins.solo_bayesncl" in result["modules"]
+    assert not {"solo_bayesncl", "solo", "torch"} & {*result["modules"]}
+    assert done.stderr == ""
+
+
+def test_what_is_broken_on_our_side_does_not_stop_their_program(tmp_path):
+    """A warning, and the program runs on."""
+    write(tmp_path / "solo/__init__.py", "")
+    write(tmp_path / "solo/methods.py", "METHODS = {}\n")
+    write(tmp_path / "solo/data/pretrain_dataloader.py", "")  # looks like main
+    write(tmp_path / "torch/__init__.py", "raise ImportError('broken')\n")
+    write(tmp_path / "own/mine.yaml", "a: 1\n")
+    program = HYDRA_PROGRAM.format(imports="from solo.methods import METHODS")
+    script = write(tmp_path / "program.py", program)
+    done = python(script, "--config-path", "own", "--config-name", "mine", cwd=tmp_path)
+    assert last_line(done)["cfg"] == {"a": 1}
+    assert "methods and recipes of solo_bayesncl are not available: " in done.stderr
+    assert "broken" in done.stderr
+
+
+def test_our_own_commands_search_only_the_folder_that_they_are_given(tmp_path):
+    import hydra_plugins.solo_bayesncl  # noqa: F401  (found by Hydra in this very process)
+
+    hosts.host()
+    assert "solo.methods" in sys.modules
+    write(tmp_path / "pretrain/cifar/mine.yaml", "a: 1\n")
+    folder = str(tmp_path / "pretrain/cifar")
+    assert compose_recipe(folder, "mine", []) == {"a": 1}
+    with pytest.raises(InputError, match="bayesncl"):
+        compose_recipe(folder, "bayesncl", [])
+
+
+# --- scripts without Hydra -------------------------------------------------------------------
+
+ARGPARSE_SCRIPT = """
+import argparse, json, sys
+from solo.methods import METHODS
+import neighbour
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--k", type=int, nargs="+")
+parser.add_argument("--exit", type=int)
+args = parser.parse_args()
+with open(neighbour.OUT, "w") as out:
+    json.dump([METHODS["bayesncl"].__name__, args.k, sys.argv, sys.path[0], __name__], out)
+if args.exit is not None:
+    sys.exit(args.exit)
+"""
+
+
+@pytest.fixture
+def argparse_script(tmp_path) -> Path:
+    """A script of the shape of main_knn.py, which says in `out.json` what it finds."""
+    write(tmp_path / "neighbour.py", f"OUT = {str(tmp_path / 'out.json')!r}\n")
+    yield write(tmp_path / "main_k.py", ARGPARSE_SCRIPT)
+    sys.modules.pop("neighbour", None)
+
+
+def test_a_script_runs_as_if_directly_with_our_methods(argparse_script, tmp_path):
+    before = (sys.argv, [*sys.path])
+    assert main([str(argparse_script), "--k", "1", "5"]) == 0
+    assert json.loads((tmp_path / "out.json").read_text()) == [
+        "BayesNCL", [1, 5], [str(argparse_script), "--k", "1", "5"], str(tmp_path), "__main__"
+    ]  # fmt: skip
+    assert (sys.argv, sys.path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["--exit", "3"], 3), (["--k", "one"], 2), (["--help"], 0)]
+)
+def test_a_script_exits_as_it_wants_to(argparse_script, arguments, status, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argparse_script), *arguments])
+    assert stopped.value.code == status
+    if status != 3:
+        assert "usage: main_k.py" in "".join(capsys.readouterr())
+
+
+def test_a_missing_script_is_one_message(tmp_path, capsys):
+    assert main([str(tmp_path / "main_knn.py")]) == 2
+    assert "main_knn.py is not a file" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        run(str(tmp_path), [])
+
+
+# --- installations ---------------------------------------------------------------------------
+
+INSTALLED = """
+import hydra_plugins.solo_bayesncl, json, sys
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+listed = [plugin.__module__ for plugin in Plugins.instance().discover(SearchPathPlugin)]
+from solo_bayesncl import __file__ as package
+from solo_bayesncl.commands.recipes import compose_recipe
+
+cfg = compose_recipe("scripts/pretrain/cifar", "bayesncl_gs", [])
+print(json.dumps([listed, package, [cfg.method_kwargs.gate_type, cfg.augmentations[0].crop_size]]))
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--editable"],
+        ["--config-settings=editable_mode=strict", "--editable"],
+    ],
+    ids=["normal", "editable", "strict"],
+)
+def test_hydra_lists_the_plugin_however_it_is_installed(tmp_path, options):
+    """In an environment on top of this one, used from a folder outside the clone."""
+    source, env = tmp_path / "source", tmp_path / "env"
+    source.mkdir()
+    for name in ("setup.py", "README.md"):
+        shutil.copy(ROOT / name, source)
+    for name in ("solo_bayesncl", "scripts", "hydra_plugins"):
+        shutil.copytree(ROOT / name, source / name)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)
+    interpreter = env / "bin/python"
+    (site,) = env.glob("**/site-packages")
+    below = [entry for entry in sys.path if entry.endswith("site-packages")]
+    write(site / "below.pth", "".join(f"import site; site.addsitedir({s!r})\n" for s in below))
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [interpreter, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
+         "--use-pep517", "--ignore-installed", *options, source],
+        env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    if not options:
+        shutil.rmtree(source)
+    done = subprocess.run(
+        [interpreter, "-c", INSTALLED], cwd=tmp_path, env=variables,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    listed, package, recipe = last_line(done)
+    assert listed == ["hydra_plugins.solo_bayesncl"]
+    assert Path(package).is_relative_to(source if options else site)
+    assert recipe == ["gumbel_sigmoid", 32]
+
+
+# --- the scripts themselves ------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """A checkout of solo-learn main that matches the installed release."""
+    if "SOLO_LEARN_CHECKOUT" not in os.environ:
+        pytest.skip("SOLO_LEARN_CHECKOUT names no checkout of solo-learn main")
+    return Path(os.environ["SOLO_LEARN_CHECKOUT"])
+
+
+def on_cpu(images: Path, out: Path, devices: int = 1) -> list[str]:
+    """What their scripts need besides on a machine without a GPU, and to be quick."""
+    overrides = [o for o in tiny(images, out) if not o.startswith("data.dataset")]
+    return [
+        *overrides,
+        "accelerator=cpu",
+        f"devices='{'0' * (devices - 1)}{devices}'",  # its length is what scales their lr
+        f"strategy={'auto' if devices == 1 else 'ddp'}",
+        "sync_batchnorm=False",
+    ]
+
+
+@on_main
+def test_main_pretrain_and_main_linear_train_from_our_recipes(checkout, images, tmp_path):
+    """In two processes of theirs, the second of which has to find the method again."""
+    script = checkout / "main_pretrain.py"
+    recipe = ("--config-path", "scripts/pretrain/custom", "--config-name", "bayesncl.yaml")
+    overrides = [*on_cpu(images, tmp_path, devices=2), "optimizer.batch_size=8"]
+    done = python(script, *recipe, *overrides, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (checkpoint,) = only_run(tmp_path, "bayesncl").glob("*.ckpt")
+    pretrained = torch.load(checkpoint, weights_only=True)
+    assert pretrained["global_step"] == 3
+    assert any(key.startswith("gating_head") for key in pretrained["state_dict"])
+
+    overrides = [
+        o for o in on_cpu(images, tmp_path) if not o.startswith(("augmentations", "method_kwargs"))
+    ]
+    done = python(
+        checkout / "main_linear.py",
+        "--config-path", "scripts/linear/custom", "--config-name", "bayesncl.yaml",
+        f"pretrained_feature_extractor='{checkpoint}'", "data.augmentations.crop_size=16",
+        *overrides, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (probe,) = only_run(tmp_path, "linear").glob("*.ckpt")
+    probed = torch.load(probe, weights_only=True)["state_dict"]
+    weights = {k: v for k, v in probed.items() if k.startswith("backbone.")}
+    assert weights and all(torch.equal(v, pretrained["state_dict"][k]) for k, v in weights.items())
+
+
+@on_main
+def test_main_knn_builds_and_loads_our_method(checkout, images, tmp_path):
+    """To its end on a GPU; without one to the first `.cuda()`, behind the loaded checkpoint."""
+    recipe = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "bayesncl"]
+    assert main(["pretrain", *recipe, *tiny(images, tmp_path)]) == 0
+    done = python(
+        "-m", "solo_bayesncl", checkout / "main_knn.py",
+        "--pretrained_checkpoint_dir", only_run(tmp_path, "bayesncl"),
+        "--dataset", "custom", "--train_data_path", images / "train",
+        "--val_data_path", images / "val", "--batch_size", 16, "--num_workers", 0,
+        "--k", 2, "--temperature", 0.1, "--distance_function", "cosine",
+        "--feature_type", "backbone", cwd=tmp_path,
+    )  # fmt: skip
+    if torch.cuda.is_available():
+        assert "Result: acc@1" in done.stdout, done.stderr
+    else:
+        assert "im = im.cuda(" in done.stderr
