@@ -17,8 +17,8 @@ $(READY): setup.py Makefile
 	$(BIN)/pip install --quiet --no-deps solo-learn==1.0.2 lightning-bolts==0.7.0
 	touch $@
 
-test: $(READY) ## run the test suite
-	$(BIN)/pytest
+test: $(READY) ## run the test suite, a file per core at a time
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(READY) ## check style and formatting
 	$(BIN)/ruff check .
