@@ -14,7 +14,9 @@ __all__ = ["__version__", "load_encoder", "register"]
 
 
 def register() -> None:
-    """Adds `ncl` and `bayesncl` to `solo.methods.METHODS`; calling it again changes nothing.
+    """Adds `ncl`, `bayesncl` and `ncl_...`, `bayesncl_...` to `solo.methods.METHODS`.
+
+    Calling it again changes nothing.
 
     Raises:
         InputError: if no solo-learn is installed.

@@ -180,15 +180,19 @@ def check_contrastive(cfg: DictConfig) -> None:
     """Refuses what the losses of solo-learn's other contrastive methods cannot take.
 
     Args:
-        cfg: of one of `CONTRASTIVE`, on codes, fitted to the machine and with its crops counted.
+        cfg: of one of `CONTRASTIVE`, on codes or not, fitted to the machine, its crops counted; of
+            another method, nothing is refused.
 
     Raises:
         InputError: names the key.
     """
     name = cfg.method.rpartition("_")[2]
-    queue_size = cfg.method_kwargs.get("queue_size")
+    if name not in CONTRASTIVE:
+        return
+    queue = CONTRASTIVE[name].get("queue_size")
+    queue_size = queue and cfg.method_kwargs.get("queue_size", queue.default)
     all_rows = cfg.optimizer.batch_size * len(cfg.get("devices", [0])) * cfg.get("num_nodes", 1)
-    if queue_size is not None and queue_size % all_rows:
+    if queue and queue_size % all_rows:
         raise InputError(
             f"method_kwargs.queue_size={queue_size} is no multiple of {all_rows}, the batch of all "
             "processes: change it or optimizer.batch_size."

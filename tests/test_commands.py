@@ -414,20 +414,6 @@ def test_help_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_two_processes_train_one_model(images, tmp_path):
-    """DDP over gloo through the command: one folder, one checkpoint, half the steps."""
-    done = solo_bayesncl(
-        "pretrain", "--config-path", RECIPES / "pretrain/custom", "--config-name", "bayesncl.yaml",
-        *tiny(images, tmp_path, "accelerator=cpu", "devices=2", "optimizer.batch_size=8"),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    run = only_run(tmp_path, "bayesncl")
-    (checkpoint,) = run.glob("*.ckpt")
-    assert torch.load(checkpoint, weights_only=True)["global_step"] == 3
-    assert done.stderr.count("the run is in") == 1
-    assert any(row.get("train_nce_loss_epoch") for row in rows(run))
-
-
 def test_cifar_recipe_trains_and_evaluates_with_the_3x3_stem(cifar10, tmp_path):
     pretrain(
         cifar10,

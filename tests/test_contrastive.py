@@ -3,15 +3,18 @@
 import functools
 import math
 import re
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import RECIPES, ROOT
+from conftest import RECIPES, ROOT, tiny
 from test_methods import batch, config
 from torch import nn
 
 import solo_bayesncl
+from solo_bayesncl.__main__ import main
 from solo_bayesncl.commands.pretrain import pretrain
 from solo_bayesncl.commands.recipes import compose_recipe
 from solo_bayesncl.data.digits import make_digits
@@ -89,9 +92,10 @@ def test_what_the_loss_compares_are_codes(method, monkeypatch):
         assert (codes >= 0).all()
         lengths = codes.norm(dim=1)
         torch.testing.assert_close(lengths[lengths > 0], torch.ones_like(lengths[lengths > 0]))
-    if hasattr(model, "queue"):
-        queue = model.queue.flatten(0, -2) if model.queue.size(-1) == 16 else model.queue[0].T
-        assert (queue[:8] >= 0).all()
+    if method.endswith("mocov2plus"):
+        torch.testing.assert_close(model.queue[0].T[:8], seen[2])  # keys of the first view
+    if method.endswith("nnclr"):
+        torch.testing.assert_close(model.queue[:8], seen[1])  # projections of the first view
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -216,6 +220,39 @@ def test_host_and_variants_can_be_compared(name, images, tmp_path):
     assert [job.cfg.method for job in Plan.of(cfg).jobs] == [
         name, f"ncl_{name}", f"bayesncl_{name}"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("mocov2plus", "method_kwargs.queue_size=30", "queue_size=30 is no multiple of 16"),
+        ("supcon", "data.no_labels=True", "data.no_labels=True: give labelled images"),
+        ("nnclr", "augmentations.0.num_crops=3", "compares 2 large"),
+        ("ncl_mocov2plus", "momentum.base_tau=2", "momentum.base_tau=2: give a number from 0 to 1"),
+        ("mocov2plus", "momentum.final_tau=0.5", "base_tau=0.99 exceeds momentum.final_tau=0.5"),
+        ("mocov2plus", "momentum=5", "momentum=5: a section with keys of its own"),
+    ],
+)
+def test_recipes_of_the_host_are_checked_as_ours(name, change, expected, jpegs, tmp_path, capsys):
+    images = jpegs
+    if change.startswith("data"):
+        images = tmp_path / "unlabelled"
+        images.mkdir()
+        shutil.copytree(jpegs / "train/class_0", images / "train")
+    overrides = tiny(images, tmp_path / "out", change)
+    recipe = ["--config-path", str(RECIPES / "pretrain/demo"), "--config-name", name]
+    assert main(["pretrain", *recipe, *overrides]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_momentum_of_a_resumed_run_goes_on(monkeypatch):
+    host().mend()
+    model = build("ncl_mocov2plus")
+    trainer = SimpleNamespace(global_step=50, estimated_stepping_batches=100)
+    monkeypatch.setattr(type(model), "trainer", trainer)
+    model.on_train_start()
+    assert model.last_step == 50
+    assert model.momentum_updater.cur_tau == pytest.approx((0.99 + 1.0) / 2)
 
 
 def test_data_that_the_loss_cannot_take_are_refused():

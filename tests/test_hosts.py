@@ -302,7 +302,7 @@ def test_what_the_old_release_lacks_is_refused_with_the_release_that_has_it(aske
 @pytest.mark.skipif(not OLD_RELEASE, reason="main has these")
 @pytest.mark.parametrize(
     "override",
-    ["method=supcon", "method=mocov3", "backbone.name=convnext_tiny", "data.format=h5"],
+    ["method=mocov3", "backbone.name=convnext_tiny", "data.format=h5"],
 )
 def test_names_that_only_main_has_are_refused_with_that_hint(images, tmp_path, override):
     cfg = compose_recipe(str(RECIPES / "pretrain/custom"), "simclr", [])

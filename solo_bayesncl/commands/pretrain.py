@@ -68,13 +68,14 @@ def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
     """
     config.check_pretrain(cfg, data)
     config.fit_to_machine(cfg)
-    training.silence_noise()
+    training.prepare_host()
     solo_bayesncl.register()
     require_one_of(cfg.method, host().method_names(), "method", host().MORE)
     training.check_against_host(cfg)
     with training.explained_model_errors(cfg):
         cfg = host().pretrain_cfg(cfg)
     _check_views(cfg)
+    settings.check_contrastive(cfg)
     return cfg
 
 

@@ -8,6 +8,8 @@ on both what it means on main. Both modules offer:
 - `NAME`, `pl` (the Lightning namespace), `BaseMethod`, `SimCLR`, `Checkpointer`, `KNN`;
 - `METHODS` (the registry), `method_names()`, `backbone_names()`, `FORMATS`;
 - `method(name)`: a contrastive method of the host with main's contract, None if it lacks it;
+- `mend()`: puts right what is wrong in modules that the host's own scripts use, too; for commands
+  of this package only;
 - `check(cfg)`: refuses what the release lacks;
 - `pretrain_cfg(cfg)`, `linear_cfg(cfg)`: defaults and learning-rate scaling;
 - `build(cfg)`, `backbone(name, method, kwargs, cifar_stem)`, `linear_model(backbone, cfg, ...)`;

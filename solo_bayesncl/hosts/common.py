@@ -47,6 +47,18 @@ def over_processes(weighted_mean: Callable) -> Callable:
     return mean
 
 
+def continue_momentum(model) -> None:
+    """`on_train_start` of a momentum method: a resumed run goes on at its momentum, not the first.
+
+    Args:
+        model: has `last_step` and `momentum_updater`; its run is starting or resuming.
+    """
+    model.last_step = model.trainer.global_step
+    model.momentum_updater.update_tau(
+        cur_step=model.last_step, max_steps=model.trainer.estimated_stepping_batches
+    )
+
+
 def number_of_classes(cfg: DictConfig) -> int:
     """Classes of a named data set, or the folders of a custom one (1 without labels)."""
     known = N_CLASSES.get(cfg.data.dataset)

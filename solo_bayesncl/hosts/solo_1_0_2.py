@@ -41,6 +41,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts.common import (
     WholeCheckpoints,
     cap_top_k,
+    continue_momentum,
     dali_missing,
     default,
     headless,
@@ -56,9 +57,12 @@ FORMATS = ("image_folder", "dali")
 MORE = " Those run here on solo-learn 1.0.2; solo-learn main (GitHub) has more."
 PRECISION = {"16-mixed": 16, "bf16-mixed": "bf16", "32-true": 32, "64-true": 64}
 
-solo.methods.linear.accuracy_at_k = cap_top_k(accuracy_at_k)
-for module in (solo.methods.base, solo.methods.linear):
-    module.weighted_mean = over_processes(module.weighted_mean)
+
+@cache
+def mend() -> None:
+    solo.methods.linear.accuracy_at_k = cap_top_k(accuracy_at_k)
+    for module in (solo.methods.base, solo.methods.linear):
+        module.weighted_mean = over_processes(module.weighted_mean)
 
 
 def _gather_backward(ctx, *gradients: Tensor) -> Tensor:
@@ -373,6 +377,8 @@ class Momentum:
 
     def _shared_step_momentum(self, X: Tensor, targets: Tensor) -> dict:  # noqa: N803
         return self.momentum_forward(X)
+
+    on_train_start = continue_momentum
 
     def on_train_batch_end(self, outputs, batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         step = self.trainer.global_step

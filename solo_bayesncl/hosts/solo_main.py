@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -15,7 +15,7 @@ from solo.args import linear as linear_args
 from solo.args import pretrain as pretrain_args
 from solo.data import classification_dataloader, pretrain_dataloader
 from solo.methods import METHODS
-from solo.methods.base import BaseMethod
+from solo.methods.base import BaseMethod, BaseMomentumMethod
 from solo.methods.linear import LinearModel
 from solo.methods.simclr import SimCLR
 from solo.utils.checkpointer import Checkpointer as SoloCheckpointer
@@ -28,6 +28,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts.common import (
     WholeCheckpoints,
     cap_top_k,
+    continue_momentum,
     dali_missing,
     default,
     headless,
@@ -41,9 +42,14 @@ FORMATS = ("image_folder", "dali", "h5")
 H5_DATASETS = ("imagenet", "imagenet100")
 MORE = ""
 
-solo.methods.linear.accuracy_at_k = cap_top_k(solo.methods.linear.accuracy_at_k)
-for module in (solo.methods.base, solo.methods.linear):
-    module.weighted_mean = over_processes(module.weighted_mean)
+
+@cache
+def mend() -> None:
+    solo.methods.linear.accuracy_at_k = cap_top_k(solo.methods.linear.accuracy_at_k)
+    for module in (solo.methods.base, solo.methods.linear):
+        module.weighted_mean = over_processes(module.weighted_mean)
+    BaseMomentumMethod.on_train_start = continue_momentum
+    _read_h5_itself()
 
 
 def _read_h5_itself() -> None:
@@ -67,9 +73,6 @@ def _read_h5_itself() -> None:
             ]
 
     H5Dataset._load_h5_data_info = load_list
-
-
-_read_h5_itself()
 
 
 class Checkpointer(WholeCheckpoints, SoloCheckpointer):

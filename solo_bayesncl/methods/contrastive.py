@@ -185,14 +185,6 @@ class MomentumKeys:
             pairs = [*pairs, (self.gating_head, self.momentum_gating_head)]
         return pairs
 
-    def on_train_start(self) -> None:
-        """The parent's; a resumed run also goes on at its momentum."""
-        super().on_train_start()
-        self.last_step = self.trainer.global_step
-        self.momentum_updater.update_tau(
-            cur_step=self.last_step, max_steps=self.trainer.estimated_stepping_batches
-        )
-
 
 def variants(prefix: str, codes: type[OnCodes]) -> dict[str, type]:
     """`<prefix>_<method>` for each method of `COMPARED` that the host has."""
