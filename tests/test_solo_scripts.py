@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -373,3 +374,25 @@ def test_main_knn_builds_and_loads_our_method(checkout, images, tmp_path):
         assert "Result: acc@1" in done.stdout, done.stderr
     else:
         assert "im = im.cuda(" in done.stderr
+
+
+@on_main
+def test_their_own_tests_fare_as_well_with_our_methods_registered(checkout, tmp_path):
+    (tmp_path / "registered.py").write_text("import solo_bayesncl\n\nsolo_bayesncl.register()\n")
+    outcomes = []
+    for plugin in ([], ["-p", "registered"]):
+        report = tmp_path / "report.xml"
+        python(
+            "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, f"--junitxml={report}",
+            "tests/losses", "tests/methods/test_simclr.py",
+            cwd=checkout, path=f"{tmp_path}{os.pathsep}{ROOT}",
+        )  # fmt: skip
+        outcomes.append(
+            {
+                (case.get("classname"), case.get("name")): [child.tag for child in case]
+                for case in ElementTree.parse(report).iter("testcase")
+            }
+        )
+    without, with_ours = outcomes
+    assert with_ours == without
+    assert [] in without.values()
