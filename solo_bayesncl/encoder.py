@@ -21,8 +21,9 @@ from solo_bayesncl.metrics import ACTIVE
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.transforms import SIZES, evaluation_transform
 
-# what an encoder consists of; classifier and loss stay behind
-PARTS = ("backbone.", "projector.", "gating_head.")
+# what an encoder consists of, the predictor as some methods' codes are its outputs; classifier,
+# loss and momentum networks stay behind
+PARTS = ("backbone.", "projector.", "predictor.", "gating_head.")
 
 
 @dataclass(frozen=True)

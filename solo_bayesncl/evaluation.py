@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets
@@ -26,6 +27,8 @@ from solo_bayesncl.references import reference_embeddings
 from solo_bayesncl.transforms import evaluation_transform, statistics
 
 RETRIEVAL_KS = (1, 3, 5, 10)
+# of a record, what evaluation itself reads
+NEEDED = ("data.dataset", "augmentations.0", "backbone.name")
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def build_model(cfg: DictConfig, record: Path) -> nn.Module:
         record: where they were read, for messages.
 
     Raises:
-        InputError: if the installed solo-learn lacks the method.
+        InputError: if the installed solo-learn lacks the method, or they do not make up a model.
     """
     solo_bayesncl.register()
     if cfg.get("method") not in host().method_names():
@@ -122,7 +125,18 @@ def build_model(cfg: DictConfig, record: Path) -> nn.Module:
             f"{record} names method {cfg.get('method')!r}, which {host().NAME} does not have. "
             f"It has: {', '.join(host().method_names())}."
         )
-    return host().build(cfg)
+    lacking = [key for key in NEEDED if OmegaConf.select(cfg, key) is None]
+    if lacking:
+        raise InputError(f"{record} lacks {lacking[0]}: it is no whole record of a run.")
+    try:
+        return host().build(cfg)
+    except InputError as error:
+        raise InputError(f"{record}: {error}") from error
+    except (
+        TypeError, ValueError, AssertionError, AttributeError, KeyError, OmegaConfBaseException
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"No model can be built from {record}: {reason}") from error
 
 
 def examine(checkpoint: str | Path, options: Options) -> Subject:
@@ -208,7 +222,9 @@ def _trained_on(cfg: DictConfig, options: Options, classes: tuple[str, ...]) -> 
 
 def own_classes(cfg: DictConfig) -> tuple[str, ...] | None:
     """Names of the classes of a run's own training data, None if those are gone or have none."""
-    path = cfg.data.train_path
+    path = cfg.data.get("train_path")
+    if path is None:
+        return None
     try:
         if cfg.data.dataset in config.DOWNLOADED:
             return tuple(vars(datasets)[cfg.data.dataset.upper()](path).classes)

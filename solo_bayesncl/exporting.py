@@ -7,6 +7,7 @@ file, and what they compute is compared with the model, before the file gets its
 import inspect
 import io
 import json
+import keyword
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,8 +144,8 @@ def _difference(encoder: Encoder, format_name: str, written: Path, images: Tenso
         reason = textwrap.shorten(str(error), 300)
         raise InputError(
             f"{format_name} does not load backbone.name={_backbone(encoder)} with "
-            f"backbone.kwargs={_kwargs(encoder)} as it was exported: {reason} "
-            "Choose --format safetensors."
+            f"backbone.kwargs={_kwargs(encoder)} as it was exported: {reason}"
+            f"{_alternative(format_name)}"
         ) from error
     expected = encoder(images) if chosen.part == "encoder" else encoder.model(images)["feats"]
     outputs = names["outputs"]
@@ -156,9 +157,13 @@ def _difference(encoder: Encoder, format_name: str, written: Path, images: Tenso
         raise InputError(
             f"What {format_name} computes with the written file differs from the model by "
             f"{difference:.3g}, where at most {TOLERANCE * scale:.3g} is rounding, so the file was "
-            "not kept. Choose --format safetensors."
+            f"not kept.{_alternative(format_name)}"
         )
     return difference
+
+
+def _alternative(format_name: str) -> str:
+    return "" if format_name == "safetensors" else " Choose --format safetensors."
 
 
 def _backbone(encoder: Encoder) -> str:
@@ -172,9 +177,17 @@ def _kwargs(encoder: Encoder) -> dict[str, Any]:
 
 
 def _arguments(kwargs: dict[str, Any]) -> str:
-    odd = [name for name in kwargs if not str(name).isidentifier()]
-    if odd:  # a record comes with a checkpoint, and these lines are run
-        raise InputError(f"backbone.kwargs: {odd[0]!r} is no name of an argument.")
+    # a record comes with a checkpoint, and these lines are run
+    for name, value in kwargs.items():
+        if not str(name).isidentifier() or keyword.iskeyword(name):
+            raise InputError(f"backbone.kwargs: {name!r} is no name of an argument.")
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError as error:
+            raise InputError(
+                f"backbone.kwargs.{name}={value}: give finite numbers, nan and infinities have no "
+                "literal in Python."
+            ) from error
     return ", ".join(f"{name}={value!r}" for name, value in kwargs.items())
 
 
@@ -284,7 +297,8 @@ def _safetensors_usage(encoder: Encoder, path: Path) -> list[str]:
         for name in ("projector", "gating_head")
         if hasattr(encoder.model, name)
     }
-    if not _is_resnet(encoder) or not heads or not all(map(_is_mlp, heads.values())):
+    plain = heads and not hasattr(encoder.model, "predictor") and all(map(_is_mlp, heads.values()))
+    if not _is_resnet(encoder) or not plain:
         return [
             "import solo_bayesncl",
             f"outputs = solo_bayesncl.load_encoder({str(path)!r})(images)",

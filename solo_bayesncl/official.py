@@ -23,8 +23,11 @@ UNTOLD = (
     "method_kwargs.sigmoid_temperature",
     "method_kwargs.gate_threshold",
 )
+# those of them that only a gate has
+GATE_SETTINGS = tuple(
+    f"method_kwargs.{name}" for name in METHODS["bayesncl"].keys() - METHODS["ncl"].keys()
+)
 SECTIONS = ("backbone", "data", "optimizer", "scheduler", "method_kwargs")
-GATE_SETTINGS = METHODS["bayesncl"].keys() - METHODS["ncl"].keys()
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ class Official:
         numbers = [content.get(key) for key in ("epoch", "global_step")]
         epoch, step = (n if isinstance(n, int) else None for n in numbers)
         weights = runs.weights_of(content)
-        if not weights or not all(isinstance(weight, Tensor) for weight in weights.values()):
-            raise InputError(f"{path}: its state_dict holds other things than tensors.")
+        if not weights:
+            raise InputError(f"{path}: its state_dict is empty.")
         return cls(path, weights, epoch, step, _record_beside(path))
 
     @property
@@ -96,6 +99,11 @@ class Official:
             found["method_kwargs.proj_hidden_dim"] = len(layers[0])
             found["method_kwargs.proj_output_dim"] = len(layers[-1])
         return found
+
+    def untold(self) -> list[str]:
+        """Settings that codes depend on and the weights do not tell, by dotted key."""
+        gateless = () if self.has_gate else GATE_SETTINGS
+        return [key for key in UNTOLD if key not in (*self.told(), *gateless)]
 
     def gating_head_depth(self) -> int:
         """Linear layers of the gating head."""

@@ -1,6 +1,7 @@
 """A run's folder: finding, naming and reading it. The one place that loads files."""
 
 import json
+import pickle
 import random
 import re
 import string
@@ -131,9 +132,19 @@ def _loaded(path: Path, foreign: bool) -> dict:
             reason = f"it holds {refused[1]}, which torch would have to run."
             if not foreign:
                 reason += " If it is of the official code: solo-bayesncl import."
+        elif isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+            reason = "it is damaged, or holds other things than tensors and plain values."
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise InputError(f"{path} holds no state_dict: it is no checkpoint of solo-learn.")
+    state = content["state_dict"]
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise InputError(
+            f"{path}: its state_dict is no dict of tensors by name: it is no checkpoint of "
+            "solo-learn."
+        )
     return content
 
 

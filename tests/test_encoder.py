@@ -258,6 +258,34 @@ def test_what_is_no_run_is_refused(tmp_path, content, expected):
         solo_bayesncl.load_encoder(tmp_path if content else tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    "section", ["backbone", "data", "augmentations", "optimizer", "scheduler", "method_kwargs"]
+)
+def test_record_without_a_section_is_refused(run, tmp_path, section):
+    folder = variant(run, tmp_path / "run")
+    settings = json.loads((folder / "args.json").read_text())
+    del settings[section]
+    (folder / "args.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=f"args.json.*{section}"):
+        solo_bayesncl.load_encoder(folder)
+
+
+def test_record_without_the_place_of_its_data_is_enough(run, tmp_path):
+    folder = variant(run, tmp_path / "run")
+    settings = json.loads((folder / "args.json").read_text())
+    del settings["data"]["train_path"]
+    (folder / "args.json").write_text(json.dumps(settings))
+    assert solo_bayesncl.load_encoder(folder).classes is None
+
+
+@pytest.mark.parametrize("state", [[1], {1: torch.zeros(1)}, {"a": 1}])
+def test_weights_of_another_form_are_refused(run, tmp_path, state):
+    folder = variant(run, tmp_path / "run")
+    torch.save({"state_dict": state}, runs.checkpoint_at(folder))
+    with pytest.raises(InputError, match="its state_dict is no dict of tensors by name"):
+        solo_bayesncl.load_encoder(folder)
+
+
 def test_importing_the_package_stays_light():
     code = "import sys, solo_bayesncl; print(sorted({'torch', 'solo', 'timm'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -200,6 +200,25 @@ def test_encoder_is_loaded_from_its_safetensors(run, encoder, tmp_path):
     assert parts == {"backbone", "projector", "gating_head"}
 
 
+def test_predictor_is_exported_where_codes_are_its_outputs(run, tmp_path):
+    own = {"pred_hidden_dim": 24, "queue_size": 64}
+    changes = {f"method_kwargs.{key}": value for key, value in own.items()}
+    folder = untrained(run, tmp_path / "run", method="bayesncl_nnclr", **changes)
+    out = exported(folder, "safetensors", tmp_path)
+    images = torch.randn(3, 3, 16, 16)
+    expected = outputs_of(folder, images, "safetensors")
+    assert expected.any()
+    torch.testing.assert_close(solo_bayesncl.load_encoder(out)(images), expected)
+    torch.testing.assert_close(outputs_by_usage(out, images), expected)
+    # without it, no random one takes its place
+    encoder, weights = Encoder.load(out), safetensors.torch.load_file(out)
+    metadata = {"settings": json.dumps(encoder.settings), "classes": "null"}
+    kept = {name: value for name, value in weights.items() if not name.startswith("predictor.")}
+    safetensors.torch.save_file(kept, out, metadata)
+    with pytest.raises(InputError, match=r"holds no predictor\..*: it is no whole encoder"):
+        Encoder.load(out)
+
+
 @pytest.mark.parametrize(
     ("weights", "metadata", "expected"),
     [
@@ -250,8 +269,25 @@ def test_file_that_the_library_does_not_load_is_not_kept(run, tmp_path):
 def test_diverged_model_is_not_exported(run, tmp_path):
     broken = solo_bayesncl.load_encoder(run)
     nn.init.constant_(broken.model.projector[0].weight, torch.nan)
-    with pytest.raises(InputError, match="differs from the model by nan"):
+    with pytest.raises(InputError, match="differs from the model by nan") as caught:
         exporting.export(broken, "safetensors", tmp_path / "model.safetensors")
+    assert "Choose" not in str(caught.value)  # the format that it would advise is in use
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ({"width": float("nan")}, "backbone.kwargs.width=nan: give finite numbers"),
+        ({"width": [1, float("-inf")]}, "backbone.kwargs.width=.*-inf.*: give finite numbers"),
+        ({"lambda": 1}, "'lambda' is no name of an argument"),
+    ],
+)
+def test_arguments_that_are_no_literals_are_refused(run, tmp_path, argument, expected):
+    encoder = solo_bayesncl.load_encoder(run)
+    encoder.settings["backbone"]["kwargs"] = argument
+    with pytest.raises(InputError, match=expected):
+        exporting.export(encoder, "timm", tmp_path / "model.pth")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_images_with_a_gate_at_its_threshold_are_left_out(run, tmp_path):

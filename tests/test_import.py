@@ -1,6 +1,7 @@
 """Checkpoints of the official code become runs that the other commands take."""
 
 import builtins
+import collections
 import json
 import os
 import pathlib
@@ -359,6 +360,19 @@ def test_gate_that_is_not_there_is_refused(images, tmp_path, capsys):
     path = save(official_model(gate=False), tmp_path / "a.ckpt")
     message = refused(capsys, path, "--out", tmp_path, *CUSTOM, "bayesncl", *tiny(images, "x"))
     assert "has no gating head: choose ncl or simclr" in message
+    assert "read from the weights" not in message
+
+
+def test_nothing_of_a_gate_is_asked_for_without_one(tmp_path, capsys):
+    path = save(official_model(gate=False, cifar=True, classes=10), tmp_path / "a.ckpt")
+    message = refused(capsys, path, "--out", tmp_path / "out")
+    for key in ("gate_threshold", "gate_type", "sigmoid_temperature"):
+        assert key not in message
+    unknown, _, told = message.partition("(They tell: ")
+    assert "method_kwargs.non_neg" in unknown
+    assert "data.dataset" not in unknown
+    assert "data.dataset=cifar10" in told
+    assert "--config-name ncl method_kwargs.non_neg=" in told
 
 
 def test_other_number_of_classes_is_refused(tmp_path, capsys):
@@ -416,6 +430,20 @@ def test_what_is_no_checkpoint_is_refused(recorded, tmp_path, capsys, damage):
     message = refused(capsys, path, "--out", tmp_path / "out")
     expected = {"none": "is not a file", "folder": "is not a file", "no state": "no state_dict"}
     assert expected.get(damage, "cannot be read as a checkpoint") in message
+
+
+@pytest.mark.parametrize("state", [[1], {1: torch.zeros(1)}, {"a": 1}, {}])
+def test_weights_of_another_form_are_refused(model, tmp_path, capsys, state):
+    path = save(model, tmp_path / "a.ckpt", state_dict=state)
+    message = refused(capsys, path, "--out", tmp_path / "out")
+    assert "its state_dict is " + ("no dict of tensors by name" if state else "empty") in message
+
+
+def test_nobody_is_advised_to_load_without_protection(model, tmp_path, capsys):
+    path = save(model, tmp_path / "a.ckpt", queue=collections.deque([1]))
+    message = refused(capsys, path, "--out", tmp_path / "out")
+    assert "it is damaged, or holds other things than tensors and plain values" in message
+    assert "weights_only" not in message
 
 
 def test_folder_that_cannot_be_written_is_refused(recorded, capsys):

@@ -87,7 +87,7 @@ def examine(checkpoint: str | Path, options: Options) -> "Subject":
     from solo_bayesncl import evaluation
     from solo_bayesncl.commands import training
 
-    training.silence_noise()
+    training.prepare_host()
     return evaluation.examine(checkpoint, options)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "torchvision": "the ResNet backbone, images to features: a state_dict",
     "timm": "the backbone, images to features: a file for timm.create_model",
-    "safetensors": "backbone, projector and gating head, images to codes",
+    "safetensors": "backbone and heads, images to codes",
     "onnx": "the same as a graph that runs without torch",
 }
 REAL_IMAGES = 8
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from solo_bayesncl.encoder import Encoder
 
     exporting.require_installed(args.format)
-    training.silence_noise()
+    training.prepare_host()
     encoder = Encoder.load(args.checkpoint)
     agreement = exporting.export(encoder, args.format, args.out, _real_images(run_))
     chosen = exporting.FORMATS[args.format]

@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
     wrong = [o for o in args.overrides if "=" not in o and not o.startswith(removing)]
     if wrong:
         raise InputError(f"{wrong[0]!r} is no override: give key=value.")
-    training.silence_noise()
+    training.prepare_host()
     official = Official.read(args.checkpoint)
     recipe = (args.config_path, args.config_name)
     with explained():
@@ -81,10 +81,10 @@ def of_recipe(official: Official, folder: str, name: str, overrides: list[str], 
     if str(asked.get("method")).startswith("bayesncl"):
         told["method_kwargs.gating_head_depth"] = official.gating_head_depth()
     cfg = compose_recipe(folder, name, [*(f"++{k}={v}" for k, v in told.items()), *overrides])
+    _check(official, cfg)
     changed = [key for key in told if OmegaConf.select(cfg, key) != OmegaConf.select(asked, key)]
     if changed:
         say(f"read from the weights: {_values(cfg, changed)}")
-    _check(official, cfg)
     # of a data set whose classes are known, images may be elsewhere
     cfg = prepare(cfg, data=cfg.data.dataset == "custom")
     _check_record(official, cfg)
@@ -130,9 +130,13 @@ def of_record(official: Official, overrides: list[str], out: Path) -> Path:
 
 
 def _what_is_missing(official: Official) -> str:
-    told = official.told()
+    told = ", ".join(f"{key}={value}" for key, value in official.told().items())
     recipes = "cifar" if official.has_cifar_stem else "imagenet-100"
-    recipe = "bayesncl" if official.has_gate else "ncl"
+    example = (
+        "bayesncl method_kwargs.gate_threshold=0.5"
+        if official.has_gate
+        else "ncl method_kwargs.non_neg=relu"
+    )
     note = (
         "It has a gating head; if that was not used (use_bayes=False), take the recipe ncl. "
         if official.has_gate
@@ -140,9 +144,9 @@ def _what_is_missing(official: Official) -> str:
     )
     return (
         f"{official.path} has no args.json beside it, and its weights do not tell: "
-        f"{', '.join(UNTOLD)}. (They tell: {', '.join(f'{k}={v}' for k, v in told.items())}.) "
+        f"{', '.join(official.untold())}. (They tell: {told}.) "
         f"{note}Give a recipe and what differs from it, e.g. --config-path "
-        f"scripts/pretrain/{recipes} --config-name {recipe} method_kwargs.gate_threshold=0.5"
+        f"scripts/pretrain/{recipes} --config-name {example}"
     )
 
 

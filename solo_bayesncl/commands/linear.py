@@ -55,7 +55,7 @@ def train_linear(cfg: DictConfig) -> Path:
         cfg.pretrained_feature_extractor, "pretrained_feature_extractor"
     )
     weights = _backbone_weights(checkpoint)
-    training.silence_noise()
+    training.prepare_host()
     training.check_against_host(cfg)
     cfg = host().linear_cfg(cfg)
     host().pl.seed_everything(cfg.seed, workers=True)
