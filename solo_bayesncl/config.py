@@ -52,7 +52,16 @@ AMOUNTS = (
     "scheduler.warmup_start_lr",
     "scheduler.min_lr",
 )
-SECTIONS = ("backbone", "data", "optimizer", "scheduler", "checkpoint", "method_kwargs", "wandb")
+SECTIONS = (
+    "backbone",
+    "data",
+    "optimizer",
+    "scheduler",
+    "checkpoint",
+    "method_kwargs",
+    "wandb",
+    "momentum",
+)
 MAX_SEED = 2**32 - 1  # Lightning draws another seed in place of a larger one
 LARS_KEYS = ("clip_lr", "eta", "exclude_bias_n_norm")
 
@@ -75,6 +84,7 @@ def check_pretrain(cfg: DictConfig, data: bool = True) -> None:
     _check_order(cfg)
     if sum(augmentation.num_crops for augmentation in cfg.augmentations) < 2:
         raise InputError("augmentations: num_crops add up to 1; a positive pair needs 2 crops.")
+    _check_momentum(cfg)
     if cfg.method in settings.METHODS:
         cfg.method_kwargs = cfg.get("method_kwargs") or {}
         settings.fill(cfg)
@@ -88,6 +98,20 @@ def _check_order(cfg: DictConfig) -> None:
         raise InputError(
             f"augmentations.INDEX.crop_size={sizes}: the crops of one size must follow each other, "
             "the large ones first. Order the entries of augmentations so."
+        )
+
+
+def _check_momentum(cfg: DictConfig) -> None:
+    """Checks what a momentum network is updated by; absent values have defaults."""
+    momentum = cfg.get("momentum") or {}
+    taus = {key: momentum.get(key) for key in ("base_tau", "final_tau")}
+    for key, tau in taus.items():
+        if tau is not None and not (is_number(tau) and 0 <= tau <= 1):
+            raise InputError(f"momentum.{key}={tau!r}: give a number from 0 to 1.")
+    if None not in taus.values() and taus["base_tau"] > taus["final_tau"]:
+        raise InputError(
+            f"momentum.base_tau={taus['base_tau']} exceeds momentum.final_tau={taus['final_tau']}, "
+            "where it goes: give a smaller one."
         )
 
 
@@ -200,10 +224,6 @@ def _check_images(cfg: DictConfig, key: str, labelled: bool) -> None:
             f"{key}={path} has folders in it; data.no_labels=True needs the images directly in it. "
             "For a folder of images per class set data.no_labels=False."
         )
-    if key == "data.train_path" and cfg.data.get("format") == "dali":
-        images = sum(entry.is_file() for entry in path.glob("*/*" if labelled else "*"))
-        if images < cfg.optimizer.batch_size:
-            raise InputError(too_few_images(cfg))
     if labelled and not has_folders:
         raise InputError(
             f"{key}={path} has no class folders. It needs a folder of images per class; for images "

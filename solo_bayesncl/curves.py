@@ -9,8 +9,18 @@ from solo_bayesncl.hosts import host
 
 Logger = host().pl.loggers.logger.Logger
 
-# what the host's methods log of the online classifier, also where it has no label to learn from
-OF_LABELS = ("train_class_loss", "train_acc1", "train_acc5")
+# what the host's methods log about classes, also where images have none
+OF_LABELS = ("train_class_loss", "train_acc1", "train_acc5", "train_nn_acc")
+
+
+def leave_out_classes(logger: Logger) -> None:
+    """Makes a logger drop what is about classes, for images without labels."""
+    log = logger.log_metrics
+
+    def log_metrics(metrics: dict[str, float], step: int | None = None) -> None:
+        log({k: v for k, v in metrics.items() if not k.startswith(OF_LABELS)}, step)
+
+    logger.log_metrics = log_metrics
 
 
 class CurvesLogger(Logger):
@@ -21,12 +31,10 @@ class CurvesLogger(Logger):
 
     Args:
         folder: the run's folder; `version` is its name, which solo-learn's Checkpointer uses.
-        labelled: whether the data have labels; without, nothing about classes is kept.
     """
 
-    def __init__(self, folder: Path, labelled: bool = True):
+    def __init__(self, folder: Path):
         super().__init__()
-        self.labelled = labelled
         self.folder = folder
         self.path = folder / "metrics.csv"
         self.rows: list[dict[str, Any]] = []
@@ -66,13 +74,13 @@ class CurvesLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if host().pl.utilities.rank_zero_only.rank != 0:
             return
-        kept = {k: v for k, v in metrics.items() if self.labelled or not k.startswith(OF_LABELS)}
-        epoch = kept.pop("epoch", None)
+        values = dict(metrics)
+        epoch = values.pop("epoch", None)
         if not (self.rows and int(self.rows[-1]["step"]) == step):
             self.rows.append({"epoch": "", "step": step})
         if epoch is not None:
             self.rows[-1]["epoch"] = int(epoch)
-        self.rows[-1].update({key: f"{value:.6g}" for key, value in kept.items()})
+        self.rows[-1].update({key: f"{value:.6g}" for key, value in values.items()})
 
     def save(self) -> None:
         if not self.rows or host().pl.utilities.rank_zero_only.rank != 0:

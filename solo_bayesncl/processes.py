@@ -51,7 +51,9 @@ def _launcher() -> tuple[str, int | None]:
     if dist.is_available() and dist.is_torchelastic_launched():
         return "torchrun", int(os.environ["WORLD_SIZE"])
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS")  # of srun; a batch script alone has none
-    return "srun", None if tasks is None else int(tasks)
+    # within an interactive job Lightning starts the processes itself
+    slurm = host().pl.trainer.connectors.accelerator_connector.SLURMEnvironment
+    return "srun", int(tasks) if tasks is not None and slurm.detect() else None
 
 
 @contextmanager

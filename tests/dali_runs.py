@@ -189,7 +189,7 @@ def on_two_nodes(rank: int, port: int, folder: str, results: str) -> None:
     torch.set_num_threads(1)
     steps = {
         data: pretrain(
-            Path(folder), Path(results) / data, "++num_nodes=2", "devices=1", "accelerator=cpu",
+            Path(folder), Path(results) / data, "num_nodes=2", "devices=1", "accelerator=cpu",
             "++strategy=ddp", "max_epochs=3", name="simclr", hosts_own=hosts_own,
         )
         for data, hosts_own in (("ours", None), ("the host's", False))

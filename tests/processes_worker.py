@@ -1,12 +1,18 @@
 """What the processes of `test_processes.py` run; a module of its own, so they can import it."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+import solo_bayesncl
+from solo_bayesncl.hosts import host
+from solo_bayesncl.settings import CONTRASTIVE
 from solo_bayesncl.sync_batchnorm import synchronise
 
 # (layer, shape of the rows of all processes)
@@ -46,11 +52,93 @@ def two_steps(name: str, rows: slice, prepare) -> dict[str, dict[str, Tensor]]:
     return found
 
 
+METHODS = ("simclr", "bayesncl", "bayesncl_mocov2plus", "bayesncl_nnclr", "bayesncl_supcon")
+OWN_SETTINGS = {"queue_size": 24, "pred_hidden_dim": 24}
+HALVES = (slice(0, 4), slice(4, 8))  # of a batch, for two processes
+
+
+class Place:
+    """What a method asks of Lightning's trainer in a step."""
+
+    def __init__(self, rank: int):
+        self.global_rank = rank
+
+
+def train(method: str, rows: slice = slice(None), rank: int = 0) -> dict[str, dict[str, Tensor]]:
+    """Losses and gradients, means over the processes, of three steps in float64, and the state."""
+    from test_methods import batch, config
+
+    solo_bayesncl.register()
+    cfg = config(method)
+    own = CONTRASTIVE.get(method.removeprefix("bayesncl_"), {})
+    cfg.method_kwargs.update({key: OWN_SETTINGS[key] for key in own})
+    cfg.momentum = {"base_tau": 0.5}
+    torch.manual_seed(0)
+    with _small_backbone():
+        model = host().build(cfg).double().train()
+    model.log = model.log_dict = lambda *_, **__: None
+    place = Place(rank)
+    model.trainer = place
+    if dist.is_initialized():
+        synchronise(model)
+    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.SGD(weights.values(), lr=0.1)
+    indexes, views, targets = batch()
+    found: dict[str, dict[str, Tensor]] = {"losses": {}, "gradients": {}}
+    for step in range(3):
+        shown = [view[rows, :, :16, step : step + 16].double() for view in views]
+        optimizer.zero_grad()
+        # not the first of an epoch, where metrics are measured
+        loss = model.training_step([indexes[rows], shown, targets[rows]], 1 + step)
+        loss.backward()
+        found["losses"][str(step)] = _mean(loss.detach())
+        for name, weight in weights.items():
+            weight.grad = _mean(weight.grad)
+            found["gradients"][f"{name} {step}"] = weight.grad.clone()
+        optimizer.step()
+        for pair in getattr(model, "momentum_pairs", []):
+            model.momentum_updater.update(*pair)
+    found["state"] = dict(model.state_dict())
+    return found
+
+
+@contextmanager
+def _small_backbone() -> Iterator[None]:
+    """One convolution under the name resnet18."""
+
+    def small(*_, **__) -> nn.Module:
+        layers = [nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+        model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        model.inplanes = 8
+        return model
+
+    table = getattr(host().BaseMethod, "_BACKBONES", {})  # main's
+    with patch("torchvision.models.resnet18", small), patch.dict(table, resnet18=small):
+        yield
+
+
+def _mean(value: Tensor) -> Tensor:
+    if dist.is_initialized():
+        dist.all_reduce(value)
+        value = value / dist.get_world_size()
+    return value
+
+
 def batch_norm(rank: int, folder: str) -> None:
     """Every layer, in one of two processes with unequal numbers of rows."""
+    _in_process(
+        rank, folder, lambda: {n: two_steps(n, OWN_ROWS[rank], synchronise) for n in LAYERS}
+    )
+
+
+def methods(rank: int, folder: str) -> None:
+    """Every method, in one of two processes with half of the batch."""
+    _in_process(rank, folder, lambda: {name: train(name, HALVES[rank], rank) for name in METHODS})
+
+
+def _in_process(rank: int, folder: str, work: Callable[[], dict]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    found = {name: two_steps(name, OWN_ROWS[rank], synchronise) for name in LAYERS}
-    torch.save(found, Path(folder) / f"{rank}.pt")
+    torch.save(work(), Path(folder) / f"{rank}.pt")
     dist.barrier()
     os._exit(0)  # past the shutdown of gloo's threads, in which torch sometimes aborts

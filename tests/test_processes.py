@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,18 +19,27 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from conftest import RECIPES, environment, make_images, only_run, solo_bayesncl, tiny
+from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.commands import training
+from solo_bayesncl.curves import CurvesLogger, leave_out_classes
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.hosts import host
+from solo_bayesncl.processes import require_as_started
 from solo_bayesncl.sync_batchnorm import desynchronise, synchronise
 
 
 @pytest.fixture(scope="module")
 def normalised(tmp_path_factory) -> list[dict]:
     """What two processes found for every layer of the worker."""
-    folder = tmp_path_factory.mktemp("batch_norm")
-    mp.spawn(worker.batch_norm, (str(folder),), nprocs=2)
+    return in_two_processes(worker.batch_norm, tmp_path_factory.mktemp("batch_norm"))
+
+
+def in_two_processes(work: Callable, folder: Path) -> list[dict]:
+    mp.spawn(work, (str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
@@ -58,6 +68,27 @@ def test_synchronised_layers_stay_themselves_and_can_be_changed_back():
     assert list(model.state_dict()) == names
     desynchronise(model)
     assert type(model[1]) is nn.BatchNorm2d
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> list[dict]:
+    """What two processes found for every method of the worker."""
+    return in_two_processes(worker.methods, tmp_path_factory.mktemp("methods"))
+
+
+@pytest.mark.parametrize("method", worker.METHODS)
+def test_halves_of_a_batch_in_two_processes_train_as_the_batch(trained, method):
+    """Losses, gradients, queues, momentum networks and statistics, over three steps."""
+    expected = worker.train(method)
+    assert len({float(loss) for loss in expected["losses"].values()}) == 3
+    queue = expected["state"].get("queue")
+    assert (queue is not None) == (method in ("bayesncl_mocov2plus", "bayesncl_nnclr"))
+    if queue is not None:
+        assert expected["state"]["queue_ptr"] == 0  # three batches have filled it
+        assert queue.abs().sum() > 20
+    for process in trained:
+        for part, values in expected.items():
+            torch.testing.assert_close(process[method][part], values, rtol=1e-8, atol=1e-10)
 
 
 class Drawing(Dataset):
@@ -155,13 +186,19 @@ def rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def assert_same_run(run: Path, images: Path, recipe: str, tmp_path: Path) -> None:
-    """One checkpoint and record, and the curves of one process with the whole batch."""
-    assert main(arguments(images, tmp_path / "one", recipe, "optimizer.batch_size=16")) == 0
-    expected, found = rows(only_run(tmp_path / "one", recipe)), rows(run)
+@pytest.fixture(scope="module")
+def curves_of_one(odd_images, tmp_path_factory) -> list[dict[str, str]]:
+    """The curves of one process with the whole batch."""
+    out = tmp_path_factory.mktemp("one")
+    assert main(arguments(odd_images, out, "bayesncl", "optimizer.batch_size=16")) == 0
+    return rows(only_run(out, "bayesncl"))
+
+
+def assert_same_run(run: Path, expected: list[dict[str, str]]) -> None:
+    """One checkpoint and record, and the expected curves."""
+    found = rows(run)
     assert [row["step"] for row in found] == [str(step) for step in range(6)]
-    losses = ["train_nce_loss", "train_class_loss"]
-    losses += ["train_kl_loss"] if recipe == "bayesncl" else []
+    losses = ["train_nce_loss", "train_class_loss", "train_kl_loss"]
     names = [f"{loss}_{when}" for loss in losses for when in ("step", "epoch")]
     names += [name for name in expected[0] if name.startswith("lr-")]
     names += ["val_loss", "val_acc1", "val_acc5"]
@@ -176,7 +213,9 @@ def assert_same_run(run: Path, images: Path, recipe: str, tmp_path: Path) -> Non
     assert not list(run.glob("*.partial"))
 
 
-def test_two_processes_killed_and_continued_give_the_curves_of_one(odd_images, tmp_path):
+def test_two_processes_killed_and_continued_give_the_curves_of_one(
+    odd_images, tmp_path, curves_of_one
+):
     """Lightning's DDP over gloo through the command; batch norm, data and rates as in one."""
     more = ["devices=2", "optimizer.batch_size=8"]
     typed = arguments(odd_images, tmp_path, "bayesncl", *more)
@@ -196,16 +235,16 @@ def test_two_processes_killed_and_continued_give_the_curves_of_one(odd_images, t
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("resuming") == 1
     assert done.stderr.count("the run is in") == 1
-    assert_same_run(only_run(tmp_path, "bayesncl"), odd_images, "bayesncl", tmp_path)
+    assert_same_run(only_run(tmp_path, "bayesncl"), curves_of_one)
 
 
-def test_two_nodes_give_the_curves_of_one_process(odd_images, tmp_path):
+def test_two_nodes_give_the_curves_of_one_process(odd_images, tmp_path, curves_of_one):
     """Processes that nobody starts together agree on one folder; here with loader processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
-    more = ["devices=1", "++num_nodes=2", "optimizer.batch_size=8", "data.num_workers=1"]
-    typed = arguments(odd_images, tmp_path, "simclr", *more)
+    more = ["devices=1", "num_nodes=2", "optimizer.batch_size=8", "data.num_workers=1"]
+    typed = arguments(odd_images, tmp_path, "bayesncl", *more)
     command = [sys.executable, "-m", "solo_bayesncl", *typed]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     nodes = [
@@ -215,7 +254,7 @@ def test_two_nodes_give_the_curves_of_one_process(odd_images, tmp_path):
     messages = [node.communicate(timeout=300)[1] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], messages
     assert ["the run is in" in message for message in messages] == [True, False]
-    assert_same_run(only_run(tmp_path, "simclr"), odd_images, "simclr", tmp_path)
+    assert_same_run(only_run(tmp_path, "bayesncl"), curves_of_one)
 
 
 def test_another_number_of_processes_than_the_launcher_started_is_refused(
@@ -226,6 +265,40 @@ def test_another_number_of_processes_than_the_launcher_started_is_refused(
     assert main(arguments(images, tmp_path, "ncl", "devices=1")) == 2
     assert "torchrun has started 2 process(es), but devices=1" in capsys.readouterr().err
     assert not list(tmp_path.glob("ncl/*"))
+
+
+@pytest.mark.parametrize(("job", "status"), [("bash", None), ("interactive", None), ("train", 1)])
+def test_processes_of_an_interactive_slurm_job_are_started_by_lightning(monkeypatch, job, status):
+    """Its shell is one task of srun, from which Lightning starts any number of processes."""
+    for key, value in {"JOB_NAME": job, "NTASKS": "1", "STEP_NUM_TASKS": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    cfg = OmegaConf.create({"devices": [0, 1]})
+    if status is None:
+        require_as_started(cfg)
+    else:
+        with pytest.raises(InputError, match="srun has started 1 process"):
+            require_as_started(cfg)
+
+
+def test_every_process_knows_the_run_of_wandb(monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setattr(host().pl.utilities.rank_zero_only, "rank", 1)
+    wandb = {"project": "p", "entity": None, "offline": True}
+    cfg = OmegaConf.create({"name": "run", "wandb": wandb})
+    assert training._wandb_logger(cfg, "decided", continues=False).version == "decided"
+
+
+def test_no_logger_is_told_about_classes_that_images_do_not_have(tmp_path):
+    """NNCLR's neighbours would all have the label -1, and be right."""
+    told = []
+    logger = CurvesLogger(tmp_path)
+    other = SimpleNamespace(log_metrics=lambda metrics, step: told.append(metrics))
+    for one in (logger, other):
+        leave_out_classes(one)
+        names = ["train_nn_acc_step", "train_class_loss_step", "train_acc1_epoch", "train_nce_loss"]
+        one.log_metrics(dict.fromkeys(names, 1.0), step=0)
+    assert told == [{"train_nce_loss": 1.0}]
+    assert logger.rows == [{"epoch": "", "step": 0, "train_nce_loss": "1"}]
 
 
 def test_images_for_one_process_but_not_for_two_are_refused(images, tmp_path, capsys):

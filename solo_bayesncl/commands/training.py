@@ -34,9 +34,9 @@ _NOISE = (
 )
 
 
-def silence_noise() -> None:
-    """Hides warnings that a user can do nothing about."""
-    host()  # Lightning sets its loggers' levels when it is imported
+def prepare_host() -> None:
+    """Puts the host right, and hides warnings that a user can do nothing about."""
+    host().mend()  # and imported: Lightning sets its loggers' levels then
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
@@ -111,7 +111,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
         datamodule: DALI's.
     """
     from solo_bayesncl import processes
-    from solo_bayesncl.curves import CurvesLogger
+    from solo_bayesncl.curves import CurvesLogger, leave_out_classes
     from solo_bayesncl.seeding import SeededLoader, SeededSteps
 
     processes.require_as_started(cfg)
@@ -127,16 +127,18 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
             return resume_point.parent
         folder = parent / place["version"]
         if cfg.wandb.enabled:
-            other = _wandb_logger(cfg, resume_point)
-            folder = parent / str(other.version)
+            other = _wandb_logger(cfg, folder.name, continues)
         else:
             other = pl.loggers.TensorBoardLogger(
                 cfg.checkpoint.dir, name=kind, version=folder.name, default_hp_metric=False
             )
-        curves = CurvesLogger(folder, labelled=not cfg.data.get("no_labels", False))
+        curves = CurvesLogger(folder)
         if continues:
             curves.resume(runs.load_checkpoint(resume_point)["global_step"])
         trainer.loggers = [curves, other]
+        if cfg.data.get("no_labels", False):
+            for logger in trainer.loggers:
+                leave_out_classes(logger)
         if cfg.checkpoint.enabled:
             checkpointer = host().Checkpointer(
                 cfg,
@@ -215,7 +217,7 @@ def _trainer_options(cfg: DictConfig, callbacks: list, train_loader) -> dict:
     return options
 
 
-def _wandb_logger(cfg: DictConfig, resume_point: Path | None):
+def _wandb_logger(cfg: DictConfig, version: str, continues: bool):
     try:
         import wandb  # noqa: F401
     except ImportError as error:
@@ -223,14 +225,13 @@ def _wandb_logger(cfg: DictConfig, resume_point: Path | None):
             "wandb.enabled=True, but wandb is not installed: `pip install wandb`, or set "
             "wandb.enabled=False (curves then go to metrics.csv and TensorBoard)."
         ) from error
-    run_id = resume_point.parent.name if resume_point is not None else None
     wandb_logger = host().pl.loggers.WandbLogger(
         name=cfg.name,
         project=cfg.wandb.project,
         entity=None if cfg.wandb.entity == "None" else cfg.wandb.entity,
         offline=cfg.wandb.offline,
-        resume="allow" if run_id else None,
-        id=run_id,
+        resume="allow" if continues else None,
+        id=version,  # the same in all processes; wandb would choose one in the first
     )
     wandb_logger.log_hyperparams(OmegaConf.to_container(cfg))
     return wandb_logger

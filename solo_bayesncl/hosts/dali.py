@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from solo_bayesncl.config import too_few_images
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.seeding import SeededLoader
 from solo_bayesncl.transforms import statistics
@@ -61,11 +62,7 @@ class DALILoader:
         self.seed = cfg.seed
         self.trainer = trainer
         if len(self) == 0:
-            raise InputError(
-                f"data.train_path={cfg.data.train_path} holds {len(self.files)} images, fewer than "
-                f"one step takes: optimizer.batch_size={cfg.optimizer.batch_size} in each of "
-                f"{trainer.world_size} processes. Give more images or a smaller batch."
-            )
+            raise InputError(too_few_images(cfg, trainer.world_size))
 
     def __len__(self) -> int:
         return len(self.order)
