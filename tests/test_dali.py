@@ -228,8 +228,16 @@ def test_epochs_leave_no_threads_behind(folders):
 
 
 def test_images_that_fill_no_step_of_all_processes_are_refused(folders):
-    with pytest.raises(InputError, match="holds 18 images, fewer .* in each of 5 processes"):
+    with pytest.raises(InputError, match="fewer images than .* in each of 5 processes"):
         dali_loader(folders[18], world_size=5)
+
+
+def test_images_may_lie_deeper_than_in_the_folder_of_their_class(tmp_path):
+    folder = one_colour_images(tmp_path, 16)
+    for image in list((folder / "train").glob("*/*.jpg")):
+        image.parent.joinpath("deeper").mkdir(exist_ok=True)
+        image.rename(image.parent / "deeper" / image.name)
+    assert len(dali_loader(folder)) == 4
 
 
 @pytest.mark.skipif(OLD_RELEASE, reason="solo-learn 1.0.2 cannot equalize at all")
