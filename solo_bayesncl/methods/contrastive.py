@@ -68,7 +68,7 @@ class OnCodes(NonNegative):
     """Before a contrastive method of the host, whose loss then compares codes.
 
     Attributes:
-        compared: what is exchanged, set by `variant`.
+        compared: what is exchanged, set by `variants`.
     """
 
     compared: Compared
@@ -76,8 +76,8 @@ class OnCodes(NonNegative):
     def __init__(self, cfg: DictConfig):
         super().__init__(cfg)
         if hasattr(self, "queue"):
-            # The hosts' random vectors are no codes: images would collapse to where those are
-            # negative. Nothing is similar to a code of zeros, and no gradient comes from it.
+            # The hosts' random vectors are no codes, and would push all images away alike. Nothing
+            # is similar to a code of zeros, and no gradient comes from it.
             self.queue.zero_()
         # while a step runs: (codes, backbone features) of each of its views
         self._views: list[tuple[Encoding, Tensor]] | None = None
