@@ -13,20 +13,28 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes in order of rank; gradients flow back to where the rows came from."""
+    """Rows and their indexes of all processes, in order of rank, by one collective each way.
+
+    Gradients of a row flow back to the process that it came from, summed over all processes.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        ctx.own_rows = slice(dist.get_rank() * len(x), (dist.get_rank() + 1) * len(x))
-        return torch.cat(parts)
+    def forward(ctx, z: Tensor, indexes: Tensor) -> tuple[Tensor, Tensor]:
+        # an index travels behind its row, its bits unchanged
+        bits = indexes.long().contiguous().view(z.dtype).view(len(z), -1)
+        rows = torch.cat([z, bits], dim=1)
+        gathered = rows.new_empty(dist.get_world_size() * len(rows), rows.size(1))
+        dist.all_gather_into_tensor(gathered, rows)
+        all_z, all_bits = gathered.split([z.size(1), bits.size(1)], dim=1)
+        all_indexes = all_bits.contiguous().view(torch.int64).flatten()
+        ctx.mark_non_differentiable(all_indexes)
+        return all_z.contiguous(), all_indexes
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous()
-        dist.all_reduce(gradient)
-        return gradient[ctx.own_rows]
+    def backward(ctx, gradient: Tensor, _) -> tuple[Tensor, None]:
+        own = gradient.new_empty(len(gradient) // dist.get_world_size(), gradient.size(1))
+        dist.reduce_scatter_tensor(own, gradient.contiguous())
+        return own, None
 
 
 def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
@@ -66,7 +74,7 @@ def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
         z = full_precision(z)
         candidates, candidate_indexes, first_row = z, indexes, 0
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            candidates, candidate_indexes = _Gather.apply(z), _Gather.apply(indexes)
+            candidates, candidate_indexes = _Gather.apply(z, indexes)
             first_row = dist.get_rank() * z.size(0)
 
         # i: rows of this process, j: rows of all processes, d: dimensions

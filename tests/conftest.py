@@ -90,6 +90,19 @@ def cifar10(tmp_path, monkeypatch):
     return folder.parent
 
 
+def record_log(model) -> dict[str, float]:
+    """Values that a model without a trainer logs, from now on; those of a step without `_step`."""
+    model.logged = {}
+
+    def log(name, value, **_):
+        if not name.endswith("_epoch"):
+            model.logged[name.removesuffix("_step")] = float(value)
+
+    model.log = log
+    model.log_dict = lambda values, **_: [log(*item) for item in values.items()]
+    return model.logged
+
+
 def tiny(images: Path, out: Path, *extra: str) -> list[str]:
     """Overrides that make any pretraining recipe small enough for a test."""
     return [

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import RECIPES, ROOT, tiny
+from conftest import RECIPES, ROOT, record_log, tiny
 from test_methods import batch, config
 from torch import nn
 
@@ -39,9 +39,7 @@ def build(method: str, **method_kwargs):
     cfg.method_kwargs.update({key: OWN[key] for key in own})
     torch.manual_seed(0)
     model = host().build(cfg)
-    model.logged = {}
-    model.log = lambda name, value, **_: model.logged.__setitem__(name, float(value))
-    model.log_dict = lambda values, **_: [model.log(k, v) for k, v in values.items()]
+    record_log(model)
     return model.train()
 
 
@@ -122,9 +120,7 @@ def test_loss_is_the_hosts_loss_of_codes_plus_the_price_of_the_gate(name):
 def test_losses_of_the_host_are_those_of_the_papers(name):
     """Written out, from what `forward` returns: what an adapter of a release has to agree with."""
     model = build_host(name).train()
-    logged = {}
-    model.log = lambda key, value, **_: logged.__setitem__(key, float(value))
-    model.log_dict = lambda values, **_: [model.log(k, v) for k, v in values.items()]
+    logged = record_log(model)
     with torch.no_grad():
         outs = [model(view) for view in batch()[1]]
         keys = [model.momentum_forward(view) for view in batch()[1] if COMPARED[name].momentum]

@@ -4,6 +4,7 @@ from math import isnan
 
 import pytest
 import torch
+from conftest import record_log
 from omegaconf import OmegaConf
 
 import solo_bayesncl
@@ -49,9 +50,7 @@ def config(method: str, small_crops: int = 0, **method_kwargs):
 def build(method: str, **options):
     torch.manual_seed(0)
     model = host().build(config(method, **options))
-    model.logged = {}
-    model.log = lambda name, value, **_: model.logged.__setitem__(name, float(value))
-    model.log_dict = lambda values, **_: [model.log(k, v) for k, v in values.items()]
+    record_log(model)
     return model
 
 

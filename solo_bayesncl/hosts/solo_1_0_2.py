@@ -214,11 +214,14 @@ class BaseMethod(MainOptimization, solo.methods.base.BaseMethod):
         loss = F.cross_entropy(logits, targets, ignore_index=-1)
         return {**out, "loss": loss, "acc1": acc1, "acc5": acc5}
 
+    def base_training_step(self, X: Tensor, targets: Tensor) -> dict:  # noqa: N803
+        return self._base_shared_step(X, targets)
+
     def training_step(self, batch: list, batch_idx: int) -> dict:
         _, crops, targets = batch
         crops = [crops] if isinstance(crops, Tensor) else crops
         large = self.num_large_crops
-        outs = [self._base_shared_step(crop, targets) for crop in crops[:large]]
+        outs = [self.base_training_step(crop, targets) for crop in crops[:large]]
         outs += [self.multicrop_forward(crop) for crop in crops[large:]]
         merged = {key: [out[key] for out in outs if key in out] for key in outs[0]}
         for key in ("loss", "acc1", "acc5"):
@@ -304,7 +307,7 @@ class SimCLR(ByConfig, solo.methods.simclr.SimCLR, BaseMethod):
         indexes = torch.arange(size, device=z.device) + self.global_rank * size
         indexes = self.positives(indexes, batch[-1]).repeat(self.num_crops)
         nce_loss = info_nce(F.normalize(z, dim=1), indexes, self.temperature)
-        self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True, prog_bar=True)
+        self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True)
         return nce_loss + out["loss"]
 
     @staticmethod

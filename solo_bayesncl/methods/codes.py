@@ -7,11 +7,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from solo_bayesncl import metrics, settings
+from solo_bayesncl.methods.step_log import StepLogMixin
 from solo_bayesncl.nn import mlp, start_at_prior
 from solo_bayesncl.objective import Encoding, encode
 
 
-class NonNegative:
+class NonNegative(StepLogMixin):
     """Before a method of the host: non-negative codes, optionally of the k largest entries.
 
     Extra cfg settings: `method_kwargs`, see `solo_bayesncl.settings`.
@@ -34,6 +35,11 @@ class NonNegative:
         """Codes from the outputs of `forward`, gate as trained but without noise."""
         return encode(out["z"], out.get("gate_logits"), **self.code_options)
 
+    def base_training_step(self, X: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: N803
+        """The parent's; the classifier's loss is 0 where no image of the batch has a label."""
+        out = super().base_training_step(X, targets)
+        return {**out, "loss": zero_without_labels(out["loss"], targets)}
+
     def log_codes(self, encoding: Encoding, feats: Tensor, targets: Tensor, batch_idx: int) -> None:
         """Logs the statistics of a step, and at the first of an epoch those of the classes.
 
@@ -43,7 +49,7 @@ class NonNegative:
             targets: (N,) labels, below 0 for images without one.
             batch_idx: index of the batch in its epoch.
         """
-        self.log_dict(self.statistics(encoding), on_epoch=True, sync_dist=True)
+        self.log_step(self.statistics(encoding))
         if batch_idx == 0 and not self.cfg.data.get("no_labels", False):
             spaces = {"backbone": feats, "codes": encoding.codes}
             if encoding.mask is not None:
@@ -57,29 +63,40 @@ class NonNegative:
 
     @torch.no_grad()
     def log_interpretability(self, spaces: dict[str, Tensor], targets: Tensor) -> None:
-        """Logs all metrics of one batch as `<metric>_<space>`, on the CPU.
+        """Logs all metrics of one batch as `<metric>_<space>`.
 
-        Those of the images that have a label; nan if none has, or values are not finite.
+        Those of the images that have a label; nan if none has, or values are not finite. They are
+        computed on the CPU, in a few tenths of a second (`benchmarks/metrics.py`), once an epoch.
 
         Args:
             spaces: name -> (N, any width).
             targets: (N,) labels, below 0 for images without one.
         """
         labelled = targets >= 0
-        targets = targets[labelled].cpu()
-        for space, values in spaces.items():
-            values = values.detach()[labelled].float().cpu()
-            if len(values) and values.isfinite().all():
-                summary = metrics.summary(values, targets)
+        labels = targets[labelled].cpu()
+        values: dict[str, Tensor] = {}
+        for space, rows in spaces.items():
+            rows = rows.detach()[labelled].float().cpu()
+            if len(rows) and rows.isfinite().all():
+                summary = metrics.summary(rows, labels)
             else:  # nan rather than nothing: every process must log the same names
                 names = metrics.summary(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
                 summary = dict.fromkeys(names, torch.tensor(torch.nan))
-            self.log_dict(
-                {f"{name}_{space}": value.float() for name, value in summary.items()},
-                on_step=False,
-                on_epoch=True,
-                sync_dist=True,
-            )
+            values |= {f"{name}_{space}": value.float() for name, value in summary.items()}
+        # on the module's device, in one copy: NCCL cannot reduce what is on the CPU
+        on_device = torch.stack(list(values.values())).to(targets.device)
+        for name, value in zip(values, on_device, strict=True):
+            self.log(name, value, on_step=False, on_epoch=True, sync_dist=True)
+
+
+def zero_without_labels(loss: Tensor, targets: Tensor) -> Tensor:
+    """`cross_entropy`, which is nan if every target is ignored, as 0 in that case.
+
+    Args:
+        loss: scalar.
+        targets: (N,) labels, below 0 for images without one.
+    """
+    return torch.where((targets < 0).all(), loss.nan_to_num(), loss)
 
 
 class Gated(NonNegative):

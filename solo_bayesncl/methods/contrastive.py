@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from solo_bayesncl import settings
 from solo_bayesncl.hosts import host
 from solo_bayesncl.losses import bernoulli_kl
-from solo_bayesncl.methods.codes import Gated, NonNegative
+from solo_bayesncl.methods.codes import Gated, NonNegative, zero_without_labels
 from solo_bayesncl.objective import Encoding, encode
 
 
@@ -161,7 +161,7 @@ class OnGatedCodes(OnCodes, Gated):
     def kl_term(self, encoding: Encoding) -> Tensor:
         """KL of the gate's posterior from its prior, weighted."""
         kl = bernoulli_kl(encoding.probs, self.prior_prob)
-        self.log("train_kl_loss", kl, on_epoch=True, sync_dist=True, prog_bar=True)
+        self.log_step({"train_kl_loss": kl})
         return self.kl_lambda * kl
 
 
@@ -176,6 +176,13 @@ class MomentumKeys:
         head = getattr(self, "momentum_gating_head", None)
         gate_logits = None if head is None else head(out["feats"])
         return {**out, **_codes(self._encodings(raw, gate_logits))}
+
+    def _shared_step_momentum(self, X: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: N803
+        """The parent's; its classifier's loss, too, is 0 where no image has a label."""
+        out = super()._shared_step_momentum(X, targets)
+        if "loss" in out:
+            out["loss"] = zero_without_labels(out["loss"], targets)
+        return out
 
     @property
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:

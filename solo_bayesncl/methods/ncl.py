@@ -45,13 +45,11 @@ class NCL(NonNegative, SimCLR):
         heads = {key: torch.cat(out[key]) for key in ("z", "gate_logits") if key in out}
         objective = self.objective(heads, indexes.repeat(self.num_crops))
 
-        self.log("train_nce_loss", objective.nce, on_epoch=True, sync_dist=True, prog_bar=True)
+        terms = {"train_nce_loss": objective.nce}
         if objective.probs is not None:
-            self.log("train_kl_loss", objective.kl, on_epoch=True, sync_dist=True, prog_bar=True)
+            terms["train_kl_loss"] = objective.kl
+        self.log_step(terms)
         self.log_codes(
             objective, torch.cat(out["feats"]), targets.repeat(self.num_crops), batch_idx
         )
-        class_loss = out["loss"]
-        # where no image of the batch has a label, it is a mean over nothing
-        class_loss = torch.where((targets < 0).all(), class_loss.nan_to_num(), class_loss)
-        return objective.total + class_loss
+        return objective.total + out["loss"]
