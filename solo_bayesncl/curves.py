@@ -31,6 +31,9 @@ class CurvesLogger(Logger):
 
     Args:
         folder: the run's folder; `version` is its name, which solo-learn's Checkpointer uses.
+
+    Attributes:
+        latest: name -> value that was logged last, in the first process.
     """
 
     def __init__(self, folder: Path):
@@ -38,6 +41,7 @@ class CurvesLogger(Logger):
         self.folder = folder
         self.path = folder / "metrics.csv"
         self.rows: list[dict[str, Any]] = []
+        self.latest: dict[str, float] = {}
 
     @property
     def name(self) -> str:
@@ -76,6 +80,7 @@ class CurvesLogger(Logger):
             return
         values = dict(metrics)
         epoch = values.pop("epoch", None)
+        self.latest |= values
         if not (self.rows and int(self.rows[-1]["step"]) == step):
             self.rows.append({"epoch": "", "step": step})
         if epoch is not None:

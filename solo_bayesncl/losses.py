@@ -1,5 +1,7 @@
 """InfoNCE over all processes and the Bernoulli KL term. Torch only."""
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -24,7 +26,7 @@ class _Gather(torch.autograd.Function):
         bits = indexes.long().contiguous().view(z.dtype).view(len(z), -1)
         rows = torch.cat([z, bits], dim=1)
         gathered = rows.new_empty(dist.get_world_size() * len(rows), rows.size(1))
-        dist.all_gather_into_tensor(gathered, rows)
+        _collective("all_gather_single", "all_gather_into_tensor")(gathered, rows)
         all_z, all_bits = gathered.split([z.size(1), bits.size(1)], dim=1)
         all_indexes = all_bits.contiguous().view(torch.int64).flatten()
         ctx.mark_non_differentiable(all_indexes)
@@ -33,8 +35,13 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor, _) -> tuple[Tensor, None]:
         own = gradient.new_empty(len(gradient) // dist.get_world_size(), gradient.size(1))
-        dist.reduce_scatter_tensor(own, gradient.contiguous())
+        _collective("reduce_scatter_single", "reduce_scatter_tensor")(own, gradient.contiguous())
         return own, None
+
+
+def _collective(name: str, before: str) -> Callable:
+    """By its name since torch 2.14, or the one that it had `before`, which torch now warns of."""
+    return getattr(dist, name, None) or getattr(dist, before)
 
 
 def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:

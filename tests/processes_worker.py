@@ -66,16 +66,9 @@ class Place:
 
 def train(method: str, rows: slice = slice(None), rank: int = 0) -> dict[str, dict[str, Tensor]]:
     """Losses and gradients, means over the processes, of three steps in float64, and the state."""
-    from test_methods import batch, config
+    from test_methods import batch
 
-    solo_bayesncl.register()
-    cfg = config(method)
-    own = CONTRASTIVE.get(method.removeprefix("bayesncl_"), {})
-    cfg.method_kwargs.update({key: OWN_SETTINGS[key] for key in own})
-    cfg.momentum = {"base_tau": 0.5}
-    torch.manual_seed(0)
-    with _small_backbone():
-        model = host().build(cfg).double().train()
+    model = small_model(method).double()
     model.log = model.log_dict = lambda *_, **__: None
     place = Place(rank)
     model.trainer = place
@@ -100,6 +93,20 @@ def train(method: str, rows: slice = slice(None), rank: int = 0) -> dict[str, di
             model.momentum_updater.update(*pair)
     found["state"] = dict(model.state_dict())
     return found
+
+
+def small_model(method: str) -> nn.Module:
+    """A method of any kind on one convolution, in training mode."""
+    from test_methods import config
+
+    solo_bayesncl.register()
+    cfg = config(method)
+    own = CONTRASTIVE.get(method.rpartition("_")[2], {})
+    cfg.method_kwargs.update({key: OWN_SETTINGS[key] for key in own})
+    cfg.momentum = {"base_tau": 0.5}
+    torch.manual_seed(0)
+    with _small_backbone():
+        return host().build(cfg).train()
 
 
 @contextmanager

@@ -96,6 +96,17 @@ def test_what_the_loss_compares_are_codes(method, monkeypatch):
         torch.testing.assert_close(model.queue[:8], seen[1])  # projections of the first view
 
 
+@pytest.mark.parametrize("method", [name for name in VARIANTS if not name.endswith("supcon")])
+def test_batch_without_any_label_trains(method):
+    indexes, images, targets = batch()
+    model = build(method)
+    loss = model.training_step([indexes, images, torch.full_like(targets, -1)], 0)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    assert model.logged["train_class_loss"] == 0
+
+
 @pytest.mark.parametrize("name", HERE)
 def test_loss_is_the_hosts_loss_of_codes_plus_the_price_of_the_gate(name):
     """Without non-negativity, and with all gates open, it is the host's own but for the KL term."""

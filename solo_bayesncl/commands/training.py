@@ -112,11 +112,14 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
     """
     from solo_bayesncl import processes
     from solo_bayesncl.curves import CurvesLogger, leave_out_classes
+    from solo_bayesncl.progress_bar import LossProgressBar
     from solo_bayesncl.seeding import SeededLoader, SeededSteps
 
     processes.require_as_started(cfg)
     pl = host().pl
     callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch"), SeededSteps(cfg.seed)]
+    if cfg.get("enable_progress_bar", True):
+        callbacks.append(LossProgressBar())
     trainer = pl.Trainer(**_trainer_options(cfg, callbacks, train_loader))
     parent = Path(cfg.checkpoint.dir) / kind
     with processes.agreed(trainer, lambda: _place(model, cfg, kind)) as place:

@@ -72,11 +72,12 @@ class NonNegative(StepLogMixin):
             spaces: name -> (N, any width).
             targets: (N,) labels, below 0 for images without one.
         """
-        labelled = targets >= 0
-        labels = targets[labelled].cpu()
+        labels = targets.cpu()
+        labelled = labels >= 0
+        labels = labels[labelled]
         values: dict[str, Tensor] = {}
         for space, rows in spaces.items():
-            rows = rows.detach()[labelled].float().cpu()
+            rows = rows.detach().float().cpu()[labelled]
             if len(rows) and rows.isfinite().all():
                 summary = metrics.summary(rows, labels)
             else:  # nan rather than nothing: every process must log the same names
