@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts import host
+from solo_bayesncl.loaders import worker_options
 from solo_bayesncl.sync_batchnorm import desynchronise, synchronise
 
 # as long as torch waits for processes with GPUs to meet
@@ -143,7 +144,5 @@ def share_of(loader: DataLoader, trainer: Any) -> DataLoader:
         batch_sampler=_Share(
             len(loader.dataset), loader.batch_size, trainer.global_rank, trainer.world_size
         ),
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
+        **worker_options(loader),
     )

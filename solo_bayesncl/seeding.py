@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from solo_bayesncl.hosts import host
+from solo_bayesncl.loaders import worker_options
 
 Callback = host().pl.callbacks.Callback
 
@@ -32,35 +33,43 @@ def _seed_of(seed: int, purpose: int, *place: int) -> int:
 class SeededSamples(Dataset):
     """A data set whose samples are augmented by random numbers of (seed, epoch, index).
 
+    The epoch comes with the index, so that loader processes may outlive an epoch.
+
     Args:
         samples: draws from the generators of torch, numpy and Python.
         seed: the run's.
-
-    Attributes:
-        epoch: to be set before a pass over the data.
     """
 
     def __init__(self, samples: Dataset, seed: int):
         self.samples = samples
         self.seed = seed
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Any:
-        state = _seed_of(self.seed, _SAMPLE, self.epoch, index)
+    def __getitem__(self, place: tuple[int, int] | int) -> Any:
+        """The sample at (epoch, index), or at an index in epoch 0."""
+        epoch, index = place if isinstance(place, tuple) else (0, place)
+        state = _seed_of(self.seed, _SAMPLE, epoch, index)
         torch.default_generator.manual_seed(state)
         np.random.seed(state % 2**32)
         random.seed(state)
         return self.samples[index]
 
 
-class SeededLoader(DataLoader):
-    """A loader that tells its samples and their order the epoch before each pass.
+class SeededOrder(DistributedSampler):
+    """This process's share of all samples, in an order of (seed, epoch), as (epoch, index).
 
-    Lightning 2 starts the loader's processes, which copy the samples, before it tells anybody that
-    an epoch starts.
+    Lightning replaces no sampler of this class, and tells it the epoch; the loader does so before,
+    since Lightning 2 starts the loader's processes before it tells anybody that an epoch starts.
+    """
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, index) for index in super().__iter__())
+
+
+class SeededLoader(DataLoader):
+    """A loader that tells its order the epoch before each pass.
 
     Args:
         current_epoch: says what epoch it is.
@@ -75,34 +84,29 @@ class SeededLoader(DataLoader):
         """Shuffled batches of the loader's samples, or this process's share of each batch.
 
         Args:
-            loader: gives the samples and the size of a batch in a process.
+            loader: gives the samples, the size of a batch in a process, and how to load.
             seed: the run's.
             trainer: Lightning's, which knows the epoch and the processes.
         """
-        samples = SeededSamples(loader.dataset, seed)
-        # a sampler of this class is one that Lightning does not replace
-        order = DistributedSampler(
-            samples,
+        order = SeededOrder(
+            loader.dataset,
             num_replicas=trainer.world_size,
             rank=trainer.global_rank,
             seed=_seed_of(seed, _ORDER),
             drop_last=loader.drop_last,
         )
         return cls(
-            samples,
+            SeededSamples(loader.dataset, seed),
             batch_size=loader.batch_size,
             sampler=order,
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-            pin_memory=loader.pin_memory,
             drop_last=loader.drop_last,
             current_epoch=lambda: trainer.current_epoch,
+            **worker_options(loader),
         )
 
     def __iter__(self) -> Iterator:
-        self.dataset.epoch = self.current_epoch()
-        if isinstance(self.sampler, DistributedSampler):  # not with Lightning's overfit_batches
-            self.sampler.set_epoch(self.dataset.epoch)
+        if isinstance(self.sampler, SeededOrder):  # not with Lightning's overfit_batches
+            self.sampler.set_epoch(self.current_epoch())
         return super().__iter__()
 
 

@@ -1,7 +1,10 @@
 """Both releases of solo-learn mean the same: main's meaning."""
 
 import math
+import os
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts import host
 from solo_bayesncl.losses import info_nce
 from solo_bayesncl.nn import normalize
+from solo_bayesncl.seeding import SeededLoader
 from solo_bayesncl.transforms import evaluation_transform, probe_transform
 
 OLD_RELEASE = hosts.find()[1].endswith("solo_1_0_2")
@@ -349,3 +353,59 @@ def test_augmentations_that_the_old_release_lacks_are_refused(images, tmp_path):
     cfg.augmentations[0].equalization.prob = 0.1
     with pytest.raises(InputError, match=r"rrc.enabled.*equalization.prob=0.1.*solo-learn main"):
         host().check(cfg)
+
+
+def portable_samples(images: Path, tmp_path: Path, labelled: bool):
+    """The training images of a recipe for class folders, or for one folder without labels."""
+    if labelled:
+        return host().pretrain_loader(recipe(images, tmp_path, "ncl")).dataset
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in (images / "train").glob("*/*.png"):
+        (flat / f"{path.parent.name}_{path.name}").write_bytes(path.read_bytes())
+    cfg = recipe(images, tmp_path, "ncl")
+    cfg.data.train_path, cfg.data.no_labels, cfg.data.val_path = str(flat), True, None
+    return host().pretrain_loader(cfg).dataset
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_samples_can_be_sent_to_processes_that_are_not_forked(images, tmp_path, labelled):
+    """With their transforms; pickled as they are where such a process is started."""
+    samples = portable_samples(images, tmp_path, labelled)
+    sent = pickle.loads(pickle.dumps(samples))
+    torch.manual_seed(0)
+    index, crops, target = samples[13]
+    torch.manual_seed(0)
+    sent_index, sent_crops, sent_target = sent[13]
+    assert (index, target) == (sent_index, sent_target) == (13, 1 if labelled else -1)
+    assert len(crops) == 2
+    assert len(sent) == len(samples) == 48
+    assert [crop.shape for crop in sent_crops] == [crop.shape for crop in crops]
+
+
+def test_training_images_are_loaded_by_a_spawned_process(images, tmp_path):
+    """As on macOS and Windows: through the loader that training takes."""
+    cfg = recipe(images, tmp_path, "ncl", "data.num_workers=1")
+    loader = host().pretrain_loader(cfg)
+    loader.multiprocessing_context = "spawn"
+    trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
+    spawned = list(SeededLoader.like(loader, cfg.seed, trainer))
+    loader.multiprocessing_context = None
+    loader.num_workers, loader.prefetch_factor = 0, None
+    own = list(SeededLoader.like(loader, cfg.seed, trainer))
+    assert len(own) == 3
+    for (indexes, crops, targets), (own_indexes, own_crops, own_targets) in zip(
+        spawned, own, strict=True
+    ):
+        assert torch.equal(indexes, own_indexes)
+        assert torch.equal(targets, own_targets)
+        assert torch.equal(targets, indexes // 8)
+        torch.testing.assert_close(crops, own_crops)
+
+
+def test_images_without_labels_are_listed_by_name(images, tmp_path, monkeypatch):
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: sorted(listdir(folder), reverse=True))
+    samples = portable_samples(images, tmp_path, labelled=False)
+    assert samples.images == sorted(samples.images)
+    assert len(samples.images) == 48

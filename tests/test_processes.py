@@ -101,11 +101,11 @@ class Drawing(Dataset):
         return index, torch.rand(2), np.random.rand(), random.random()
 
 
-def passes(batch_size: int, world_size: int = 1, workers: int = 0, seed: int = 0, epochs=(0, 1)):
+def passes(batch_size: int, world_size: int = 1, seed: int = 0, epochs=(0, 1), **loading):
     """Per epoch the global batches of a seeded loader: index -> what was drawn for that sample."""
     from solo_bayesncl.seeding import SeededLoader
 
-    loader = DataLoader(Drawing(), batch_size, num_workers=workers, drop_last=True)
+    loader = DataLoader(Drawing(), batch_size, drop_last=True, **loading)
     found = []
     for epoch in epochs:
         shares = []
@@ -131,9 +131,53 @@ def passes(batch_size: int, world_size: int = 1, workers: int = 0, seed: int = 0
 @pytest.mark.parametrize(("world_size", "workers"), [(2, 0), (3, 0), (1, 2), (2, 1)])
 def test_global_batches_do_not_depend_on_processes(world_size, workers):
     one = passes(6)
-    assert passes(6 // world_size, world_size, workers) == one
+    assert passes(6 // world_size, world_size, num_workers=workers) == one
     assert [len(batches) for batches in one] == [3, 3]
     assert all(len(batch) == 6 for batches in one for batch in batches)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+def test_loader_processes_that_outlive_an_epoch_draw_numbers_of_the_next(context):
+    from solo_bayesncl.seeding import SeededLoader
+
+    loader = DataLoader(
+        Drawing(), 6, drop_last=True, num_workers=1, multiprocessing_context=context,
+        persistent_workers=True, prefetch_factor=3,
+    )  # fmt: skip
+    trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
+    seeded = SeededLoader.like(loader, 0, trainer)
+    drawn = []
+    for trainer.current_epoch in (0, 1):
+        batches = [zip(*batch, strict=True) for batch in seeded]
+        drawn.append(
+            [{int(i): (t.tolist(), float(n), float(r)) for i, t, n, r in b} for b in batches]
+        )
+    assert drawn == passes(6)
+
+
+@pytest.mark.parametrize("copied", ["trained on", "validated on"])
+def test_loaders_load_as_the_given_one(copied):
+    from solo_bayesncl.processes import share_of
+    from solo_bayesncl.seeding import SeededLoader
+
+    given = {
+        "num_workers": 2,
+        "pin_memory": True,
+        "persistent_workers": True,
+        "prefetch_factor": 5,
+        "timeout": 7,
+        "collate_fn": list,
+        "worker_init_fn": print,
+        "multiprocessing_context": "spawn",
+    }
+    loader = DataLoader(Drawing(), 6, drop_last=True, **given)
+    trainer = SimpleNamespace(world_size=2, global_rank=0, current_epoch=0)
+    trained_on = copied == "trained on"
+    own = SeededLoader.like(loader, 0, trainer) if trained_on else share_of(loader, trainer)
+    kept = {name: getattr(own, name) for name in given}
+    context = kept.pop("multiprocessing_context")
+    assert context.get_start_method() == given.pop("multiprocessing_context")
+    assert kept == given
 
 
 def test_epochs_seeds_and_samples_draw_their_own_numbers():

@@ -70,7 +70,7 @@ class DALILoader:
     def __iter__(self) -> Iterator[Any]:
         epoch, rank = self.trainer.current_epoch, self.trainer.global_rank
         self.order.sampler.set_epoch(epoch)
-        indexes = [index for batch in self.order.batch_sampler for index in batch]
+        indexes = [index for batch in self.order.batch_sampler for _, index in batch]
         (seed,) = np.random.SeedSequence([self.seed, epoch, rank]).generate_state(1)
         pipeline = _pipeline(
             [self.files[index] for index in indexes],

@@ -48,6 +48,7 @@ from solo_bayesncl.hosts.common import (
     number_of_classes,
     over_processes,
 )
+from solo_bayesncl.loaders import portable
 from solo_bayesncl.losses import info_nce
 from solo_bayesncl.transforms import statistics
 
@@ -640,7 +641,9 @@ def pretrain_loader(cfg: DictConfig):
         no_labels=cfg.data.no_labels,
     )
     return pretrain_dataloader.prepare_dataloader(
-        dataset, batch_size=cfg.optimizer.batch_size, num_workers=cfg.data.num_workers
+        portable(dataset),
+        batch_size=cfg.optimizer.batch_size,
+        num_workers=cfg.data.num_workers,
     )
 
 

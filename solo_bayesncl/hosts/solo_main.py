@@ -34,6 +34,7 @@ from solo_bayesncl.hosts.common import (
     headless,
     over_processes,
 )
+from solo_bayesncl.loaders import portable
 
 __all__ = ["KNN", "METHODS", "BaseMethod", "Checkpointer", "SimCLR", "pl"]
 
@@ -193,7 +194,9 @@ def pretrain_loader(cfg: DictConfig):
             data_fraction=cfg.data.fraction,
         )
     return pretrain_dataloader.prepare_dataloader(
-        dataset, batch_size=cfg.optimizer.batch_size, num_workers=cfg.data.num_workers
+        portable(dataset),
+        batch_size=cfg.optimizer.batch_size,
+        num_workers=cfg.data.num_workers,
     )
 
 
