@@ -33,7 +33,7 @@ def register() -> None:
         registry[name] = method
 
 
-def load_encoder(path: str | Path) -> Encoder:
+def load_encoder(path: str | Path, precision: str = "auto") -> Encoder:
     """A trained model as a module from images to codes, in evaluation mode.
 
         encoder = solo_bayesncl.load_encoder("trained_models/bayesncl/offline-1a2b3c4d")
@@ -44,6 +44,8 @@ def load_encoder(path: str | Path) -> Encoder:
     Args:
         path: folder of a run of any method of the host, one of its .ckpt files, or what
             `solo-bayesncl export --format safetensors` has written.
+        precision: "32-true", "16-mixed", "bf16-mixed", or "auto": on a GPU as the run was trained,
+            "32-true" on the CPU and for an exported file.
 
     Returns:
         From (N, 3, H, W) images, normalised, to (N, D) float32 codes; see
@@ -54,4 +56,4 @@ def load_encoder(path: str | Path) -> Encoder:
     """
     from solo_bayesncl.encoder import Encoder
 
-    return Encoder.load(path)
+    return Encoder.load(path, precision)

@@ -19,6 +19,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation import build_model, encoded, load_model, of_folders, own_classes
 from solo_bayesncl.metrics import ACTIVE
 from solo_bayesncl.objective import Encoding
+from solo_bayesncl.precision import AS_TRAINED, autocast, check_precision, resolve_precision
 from solo_bayesncl.transforms import SIZES, evaluation_transform
 
 # what an encoder consists of, the predictor as some methods' codes are its outputs; classifier,
@@ -85,6 +86,7 @@ class Encoder(nn.Module):
             is evaluated; images that have the size of its data set's are only normalised.
         settings: of the run, as it recorded them.
         classes: names of the classes it was trained on, None if its data are not there to tell.
+        precision: `auto` for that of its training, or one of `solo_bayesncl.precision.PRECISIONS`.
         model: the host's, from images to `feats`, `z` and, with a gate, `gate_logits`.
     """
 
@@ -94,6 +96,7 @@ class Encoder(nn.Module):
         cfg: DictConfig,
         classes: Sequence[str] | None = None,
         owners: Mapping[int, str | None] = MappingProxyType({}),
+        precision: str = AS_TRAINED,
     ):
         """`owners`: the class that a dimension is mostly active on, as far as that is known."""
         super().__init__()
@@ -105,20 +108,23 @@ class Encoder(nn.Module):
         self.transform = ImageTransform(cfg)
         self.settings: dict[str, Any] = OmegaConf.to_container(cfg)
         self.classes = None if classes is None else tuple(classes)
+        self.precision = precision
         self._owners = dict(owners)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Encoder":
+    def load(cls, path: str | Path, precision: str = AS_TRAINED) -> "Encoder":
         """As `solo_bayesncl.load_encoder`."""
+        check_precision(precision, "precision")
         path = Path(path)
         if path.suffix == ".safetensors" and path.is_file():
-            return cls._of_export(path)
+            # what is exported was compared in float32
+            return cls._of_export(path, "32-true" if precision == AS_TRAINED else precision)
         run = runs.Run.open(path)
-        model = load_model(run)
-        return cls(model, run.cfg, own_classes(run.cfg), _owners_beside(run.folder))
+        owners = _owners_beside(run.folder)
+        return cls(load_model(run), run.cfg, own_classes(run.cfg), owners, precision)
 
     @classmethod
-    def _of_export(cls, path: Path) -> "Encoder":
+    def _of_export(cls, path: Path, precision: str) -> "Encoder":
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -135,7 +141,7 @@ class Encoder(nn.Module):
         if missing:
             raise InputError(f"{path} holds no {', '.join(missing[:3])}: it is no whole encoder.")
         runs.fill_module(model, {**model.state_dict(), **weights}, path)
-        return cls(model, cfg, classes)
+        return cls(model, cfg, classes, precision=precision)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to codes (N, D), float32, rows of length 1 or 0."""
@@ -143,7 +149,10 @@ class Encoder(nn.Module):
 
     def encode(self, images: Tensor) -> Encoding:
         """The same with what the codes were made of: projections, open-probabilities, gate."""
-        return encoded(self.model, self.model(images))
+        trained = self.settings.get("precision")
+        precision = resolve_precision(self.precision, trained, images.device)
+        with autocast(precision, images.device):
+            return encoded(self.model, self.model(images))
 
     @torch.no_grad()
     def describe(self, image: str | Path | Image.Image | Tensor) -> Description:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,14 @@ from solo_bayesncl.console import progress
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.factors import Factor, factors_of
 from solo_bayesncl.hosts import host
+from solo_bayesncl.loaders import worker_options
 from solo_bayesncl.objective import Encoding, encode
 from solo_bayesncl.options import Options
+from solo_bayesncl.precision import autocast, resolve_precision
 from solo_bayesncl.references import reference_embeddings
 from solo_bayesncl.transforms import evaluation_transform, statistics
+
+Result = TypeVar("Result")
 
 RETRIEVAL_KS = (1, 3, 5, 10)
 # of a record, what evaluation itself reads
@@ -84,6 +89,7 @@ class Subject:
         embeddings: (M, E) of the validation split, reference for monosemanticity.
         factors: of the validation split.
         classifier_fits: whether the online classifier's outputs stand for `classes`.
+        precision: that the model ran in.
     """
 
     run: runs.Run
@@ -96,6 +102,7 @@ class Subject:
     embeddings: Tensor
     factors: dict[str, Factor] = field(default_factory=dict)
     classifier_fits: bool = True
+    precision: str = "32-true"
 
 
 def load_model(run: runs.Run) -> nn.Module:
@@ -149,6 +156,7 @@ def examine(checkpoint: str | Path, options: Options) -> Subject:
         InputError: for a checkpoint, data, metadata, reference or device that cannot be used.
     """
     run, device = runs.Run.open(checkpoint), options.torch_device
+    precision = resolve_precision(options.precision, run.cfg.get("precision"), device)
     model = load_model(run)
     train_loader, val_loader = labelled_loaders(run.cfg, options)
     images = val_loader.dataset
@@ -156,8 +164,9 @@ def examine(checkpoint: str | Path, options: Options) -> Subject:
     factors = factors_of(images, options.metadata)
     with config.explained_data_errors(run.cfg):
         # the training split can be large, and only these are used
-        train = collect(model, train_loader, device, "training images", ("feats", "codes"))
-        val = collect(model, val_loader, device, "validation images")
+        on = (device, precision)
+        train = collect(model, train_loader, *on, "training images", ("feats", "codes"))
+        val = collect(model, val_loader, *on, "validation images")
         embeddings = val.feats
         if options.reference is not None:
             embeddings = reference_embeddings(
@@ -168,7 +177,7 @@ def examine(checkpoint: str | Path, options: Options) -> Subject:
     classes = _classes(run, train_loader.dataset, torch.cat([train.labels, val.labels]))
     return Subject(
         run, options, model, train, val, images, classes, embeddings, factors,
-        _trained_on(run.cfg, options, classes),
+        _trained_on(run.cfg, options, classes), precision,
     )  # fmt: skip
 
 
@@ -244,11 +253,29 @@ def encoded(model: nn.Module, out: dict[str, Tensor]) -> Encoding:
     return encode(out.get("z", out["feats"]), non_neg="none")
 
 
+def outputs_of(
+    model: nn.Module, images: Tensor, device: torch.device, precision: str
+) -> dict[str, Tensor]:
+    """What a model says of normalised images (N, 3, H, W), by the names of `Outputs`.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        images: in any memory; from pinned memory they are copied while the GPU computes.
+        device: where to compute.
+        precision: one of `solo_bayesncl.precision.PRECISIONS`.
+    """
+    with autocast(precision, device):
+        out = model(images.to(device, non_blocking=True))
+        said = {"feats": out["feats"], "logits": out["logits"], **vars(encoded(model, out))}
+    return {name: value.float() for name, value in said.items() if value is not None}
+
+
 @torch.no_grad()
 def collect(
     model: nn.Module,
     loader: Iterable,
     device: torch.device,
+    precision: str,
     what: str,
     names: tuple[str, ...] = ("feats", "logits", "projections", "codes", "probs", "mask"),
 ) -> Outputs:
@@ -258,19 +285,25 @@ def collect(
         model: in evaluation mode; moved to `device`.
         loader: yields (images, labels).
         device: where to compute; the result is on the CPU.
+        precision: one of `solo_bayesncl.precision.PRECISIONS`.
         what: words for the progress bar.
         names: of what to keep, besides the labels.
     """
     model.to(device)
-    columns: dict[str, list[Tensor]] = {}
+    all_labels: list[Tensor] = []
+    all_rows: list[Tensor] = []
     for images, labels in progress(loader, what):
-        out = model(images.to(device))
-        found = {"feats": out["feats"], "logits": out["logits"], **vars(encoded(model, out))}
-        columns.setdefault("labels", []).append(labels)
-        for name in names:
-            if found[name] is not None:
-                columns.setdefault(name, []).append(found[name].float().cpu())
-    return Outputs(**{name: torch.cat(values) for name, values in columns.items()})
+        said = outputs_of(model, images, device, precision)
+        kept = {name: said[name] for name in names if name in said}
+        all_labels.append(labels)
+        # in one copy: the CPU waits for the GPU once a batch
+        all_rows.append(torch.cat(list(kept.values()), dim=1).cpu())
+    widths = [value.size(1) for value in kept.values()]
+    columns = torch.cat(all_rows).split(widths, dim=1)
+    return Outputs(
+        labels=torch.cat(all_labels),
+        **{name: column.contiguous() for name, column in zip(kept, columns, strict=True)},
+    )
 
 
 def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, DataLoader]:
@@ -298,9 +331,12 @@ def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, Dat
     transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
     with config.explained_data_errors(cfg):
         train, val = host().labelled_loaders(cfg, transform, transform)
-    in_order = {"shuffle": False, "drop_last": False, "num_workers": cfg.data.num_workers}
+    # pinned memory only serves copies to a GPU
+    pinned = {"pin_memory": options.torch_device.type == "cuda"}
     return tuple(
-        DataLoader(loader.dataset, batch_size=loader.batch_size, **in_order)
+        DataLoader(
+            loader.dataset, batch_size=loader.batch_size, **(worker_options(loader) | pinned)
+        )
         for loader in (train, val)
     )
 
@@ -326,6 +362,7 @@ def measure(subject: Subject) -> dict[str, Any]:
         nan.
     """
     train, val = subject.train, subject.val
+    on = partial(on_device, subject.options.torch_device)
     spaces = val.spaces
     given = [*spaces.items(), ("backbone", train.feats), ("codes", train.codes)]
     broken = {space for space, values in given if not probes.are_finite(values)}
@@ -334,10 +371,10 @@ def measure(subject: Subject) -> dict[str, Any]:
         "not_finite": [space for space in spaces if space in broken],
     }
     for space, values in spaces.items():
-        result[space] = _numbers(values, val.labels, metrics.summary)
-        result[space] |= _monosemanticity(values, subject.embeddings)
+        result[space] = on(partial(_numbers, metrics.summary), values, val.labels)
+        result[space] |= on(_monosemanticity, values, subject.embeddings)
     for space in ("backbone", "codes"):
-        result[space]["mean_average_precision"] = _average_precision(spaces[space], val.labels)
+        result[space]["mean_average_precision"] = on(_average_precision, spaces[space], val.labels)
     if val.probs is not None:
         finite = probes.are_finite(val.probs)
         result["gate"]["mean_open_probability"] = float(val.probs.mean())
@@ -348,19 +385,36 @@ def measure(subject: Subject) -> dict[str, Any]:
     result["accuracy"] = {
         # of other classes it says nothing
         "online_classifier": _top1(val) if subject.classifier_fits else None,
-        "knn_backbone": probes.knn_accuracy(*feats),
-        "knn_codes": probes.knn_accuracy(*codes),
+        "knn_backbone": on(probes.knn_accuracy, *feats),
+        "knn_codes": on(probes.knn_accuracy, *codes),
         "probe_codes": list(selection.values())[-1],
     }
     result["feature_selection"] = selection
-    result["retrieval"] = _retrieval(val)
+    result["retrieval"] = on(_retrieval, val.codes, val.labels)
     for name, value in list(result["retrieval"].values())[-1].items():
         result["codes"][f"retrieval_{name}"] = value
-    result["factors"] = {name: _of_factor(val, f) for name, f in subject.factors.items()}
+    result["factors"] = {name: _of_factor(val, f, on) for name, f in subject.factors.items()}
     return result
 
 
-def _numbers(values: Tensor, labels: Tensor, of: Callable) -> dict[str, float]:
+def on_device(device: torch.device, compute: Callable[..., Result], *tensors: Tensor) -> Result:
+    """`compute(*tensors)` on the device, or on the CPU where the device's memory does not suffice.
+
+    Tensors that it returns stay where they were computed.
+    """
+    try:
+        return compute(*(tensor.to(device) for tensor in tensors))
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return compute(*tensors)
+
+
+def device_name(device: torch.device) -> str:
+    """For a record: `cpu`, or the name of the GPU."""
+    return device.type if device.type != "cuda" else torch.cuda.get_device_name(device)
+
+
+def _numbers(of: Callable, values: Tensor, labels: Tensor) -> dict[str, float]:
     """What `of` says of values and labels, and what it would be worth with shuffled ones."""
     if not probes.are_finite(values):
         names = of(values.new_zeros(1, 1), labels.new_zeros(1))
@@ -384,12 +438,12 @@ def _average_precision(values: Tensor, labels: Tensor) -> float:
     return float(metrics.mean_average_precision(values, labels))
 
 
-def _of_factor(val: Outputs, factor: Factor) -> dict[str, Any]:
-    """How dimensions relate to a factor, by space."""
+def _of_factor(val: Outputs, factor: Factor, on: Callable) -> dict[str, Any]:
+    """How dimensions relate to a factor, by space; `on` computes on the device."""
     result: dict[str, Any] = {"kind": factor.kind, "levels": factor.num_levels}
     for space, values in val.spaces.items():
-        result[space] = _numbers(values, factor.levels, metrics.class_based_summary)
-        result[space] |= _information(values, factor.levels)
+        of = partial(_numbers, metrics.class_based_summary)
+        result[space] = on(of, values, factor.levels) | on(_information, values, factor.levels)
     return result
 
 
@@ -409,16 +463,16 @@ def _top1(val: Outputs) -> float:
     return 100 * float((val.logits.argmax(dim=1) == val.labels).float().mean())
 
 
-def _retrieval(val: Outputs) -> dict[str, dict[str, float]]:
+def _retrieval(codes: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
     """Precision@k over the 32, 64, ... most active dimensions, and over all.
 
     nan for k that reach beyond the other samples.
     """
-    dims = probes.subspace_sizes(val.codes.size(1), least=32)
+    dims = probes.subspace_sizes(codes.size(1), least=32)
     result = {str(d): {f"precision_at_{k}": nan for k in RETRIEVAL_KS} for d in dims}
-    ks = [k for k in RETRIEVAL_KS if k < len(val.labels)]
-    if ks and probes.are_finite(val.codes):
-        table = metrics.retrieval_precision(val.codes, val.labels, dims, ks)
+    ks = [k for k in RETRIEVAL_KS if k < len(labels)]
+    if ks and probes.are_finite(codes):
+        table = metrics.retrieval_precision(codes, labels, dims, ks)
         for d, row in zip(dims, table.tolist(), strict=True):
             result[str(d)] |= {f"precision_at_{k}": p for k, p in zip(ks, row, strict=True)}
     return result

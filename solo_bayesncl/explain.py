@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from math import ceil, sqrt
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 
 from solo_bayesncl import files, metrics, probes
 from solo_bayesncl.encoder import ImageTransform, read_image
-from solo_bayesncl.evaluation import Outputs, Subject, encoded
+from solo_bayesncl.evaluation import Outputs, Subject, on_device, outputs_of
 from solo_bayesncl.transforms import untransformed
 
 TOP_IMAGES = 9
@@ -140,14 +141,16 @@ def _shown(order: Tensor, activations: Tensor) -> list[int]:
 
 def _columns(subject: Subject, val: Outputs) -> dict[str, list]:
     """Name -> a value per dimension."""
-    statistics = metrics.per_dimension(val.codes, val.labels, len(subject.classes))
+    on = partial(on_device, subject.options.torch_device)
+    of_classes = partial(metrics.per_dimension, num_classes=len(subject.classes))
+    statistics = on(of_classes, val.codes, val.labels)
     class_counts = statistics.pop("class_counts").tolist()
     columns = {name: _rounded(column) for name, column in statistics.items()}
     columns["owner"] = [None if owner < 0 else owner for owner in columns["owner"]]
     nothing = [None] * val.codes.size(1)
     columns["monosemanticity"] = nothing
     if probes.are_finite(subject.embeddings):
-        score = metrics.monosemanticity(val.codes, subject.embeddings)
+        score = on(metrics.monosemanticity, val.codes, subject.embeddings)
         columns["monosemanticity"] = _rounded(score.per_dimension)
     columns["projection_density"] = columns["open_rate"] = nothing
     if val.mask is not None:
@@ -157,7 +160,7 @@ def _columns(subject: Subject, val: Outputs) -> dict[str, list]:
     # before the gate, so that it can be held against what the gate does
     ungated = val.codes if val.mask is None else val.projections
     information = {
-        name: _rounded(metrics.mutual_information(ungated, factor.levels))
+        name: _rounded(on(metrics.mutual_information, ungated, factor.levels))
         for name, factor in subject.factors.items()
     }
     columns["information"] = [
@@ -214,7 +217,6 @@ def describe_image(subject: Subject, path: Path) -> Outputs:
     """
     image = ImageTransform(subject.run.cfg)(read_image(path))
     device = next(subject.model.parameters()).device
-    out = subject.model(image.unsqueeze(0).to(device))
-    found = {"feats": out["feats"], "logits": out["logits"], **vars(encoded(subject.model, out))}
-    found = {name: value.float().cpu() for name, value in found.items() if value is not None}
-    return Outputs(**found, labels=torch.tensor([-1]))
+    said = outputs_of(subject.model, image.unsqueeze(0), device, subject.precision)
+    said = {name: value.cpu() for name, value in said.items()}
+    return Outputs(**said, labels=torch.tensor([-1]))

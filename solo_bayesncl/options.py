@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.precision import AS_TRAINED, check_precision
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Options:
     Attributes:
         data: folder with `train/` and `val/` to use instead of the run's own data.
         device: auto, or torch's name of a device.
+        precision: of the model, `auto` for that of its training (`solo_bayesncl.precision`).
         workers: loader processes, by default as in training.
         metadata: CSV with a column per factor, by default `metadata.csv` beside the validation
             folder if there is one.
@@ -25,12 +27,14 @@ class Options:
 
     data: Path | None = None
     device: str = "auto"
+    precision: str = AS_TRAINED
     workers: int | None = None
     metadata: Path | None = None
     reference: str | None = None
     reference_weights: Path | None = None
 
     def __post_init__(self):
+        check_precision(self.precision, "--precision")
         if self.workers is not None and self.workers < 0:
             raise InputError(f"--workers {self.workers}: give an integer of at least 0.")
         if self.reference_weights is not None and self.reference is None:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from solo_bayesncl.console import progress
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.loaders import worker_options
 from solo_bayesncl.transforms import untransformed
 
 
@@ -24,7 +25,7 @@ def reference_embeddings(
         name: of the timm model.
         weights: .safetensors or .pth file with the model's weights; by default timm downloads
             those it knows.
-        loader: its data set and batch size are used, not its transform.
+        loader: its data set is used, and how it loads it, not its transform.
 
     Raises:
         InputError: for an unknown name, or weights that cannot be downloaded, read or do not fit.
@@ -32,9 +33,10 @@ def reference_embeddings(
     model = _load(name, weights).to(device).eval()
     images = untransformed(loader.dataset)
     images.transform = create_transform(**resolve_model_data_config(model), is_training=False)
-    batches = DataLoader(images, batch_size=loader.batch_size, num_workers=loader.num_workers)
+    batches = DataLoader(images, batch_size=loader.batch_size, **worker_options(loader))
     found = [
-        model(batch.to(device)).float().cpu() for batch, _ in progress(batches, f"reference {name}")
+        model(batch.to(device, non_blocking=True)).float().cpu()
+        for batch, _ in progress(batches, f"reference {name}")
     ]
     return torch.cat(found)
 

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -55,6 +55,9 @@ class CudaTensor(Tensor):
     def __repr__(self) -> str:
         return f"CudaTensor({self.values})"
 
+    def tolist(self) -> list:
+        return self.cpu().tolist()  # torch's own knows no subclasses
+
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         raise RuntimeError(f"{func} on an emulated CUDA tensor outside of `EmulatedCuda`")
@@ -76,10 +79,13 @@ class EmulatedCuda(TorchDispatchMode):
         before = torch._C._only_lift_cpu_tensors()
         torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor` fills on the CPU, then moves
         torch._C._ensureCUDADeviceGuardSet()
+        swap = torch.__future__.get_swap_module_params_on_conversion()
+        torch.__future__.set_swap_module_params_on_conversion(True)  # in `module.to`
         try:
             with patch("torch.cuda._lazy_init"), torch.backends.cudnn.flags(enabled=False):
                 yield
         finally:
+            torch.__future__.set_swap_module_params_on_conversion(swap)
             torch._C._set_only_lift_cpu_tensors(before)
 
     def __enter__(self) -> "EmulatedCuda":
@@ -166,16 +172,3 @@ def _require_one_device(func, tensors: list[Tensor]) -> None:
 def on_cuda(x):
     """Tensors of a batch, moved to the emulated GPU; within `EmulatedCuda`."""
     return tree_map(lambda leaf: leaf.to(CUDA) if isinstance(leaf, Tensor) else leaf, x)
-
-
-def to_cuda(module: nn.Module) -> nn.Module:
-    """Moves parameters and buffers to the emulated GPU, in place; within `EmulatedCuda`."""
-    for part in module.modules():
-        for name, parameter in part._parameters.items():
-            if parameter is not None:
-                moved = parameter.detach().to(CUDA)
-                part._parameters[name] = nn.Parameter(moved, parameter.requires_grad)
-        for name, buffer in part._buffers.items():
-            if buffer is not None:
-                part._buffers[name] = buffer.to(CUDA)
-    return module

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
-from emulated_cuda import CUDA, EmulatedCuda, on_cuda, to_cuda
+from emulated_cuda import CUDA, EmulatedCuda, on_cuda
 from processes_worker import small_model
 from test_methods import batch
 from torch import nn
@@ -33,9 +33,8 @@ def _log_an_epoch(method: str) -> dict[str, object]:
 
     An error ends it as it would end a run, and is what is returned.
     """
-    model = small_model(method)
+    model = small_model(method).to(CUDA)
     trainer = _trainer_in_an_epoch(model)
-    to_cuda(model)
     results = trainer._results
     results.batch = on_cuda(batch())
     reductions, steps, bar = [], [], set()
@@ -65,7 +64,7 @@ def _trainer_in_an_epoch(model: nn.Module):
     )
     trainer.training = True
     trainer._results.to(device=CUDA)
-    model.trainer, model._current_fx_name, model._device = trainer, "training_step", CUDA
+    model.trainer, model._current_fx_name = trainer, "training_step"
     return trainer
 
 

@@ -57,6 +57,16 @@ def test_pretrain_leaves_record_checkpoint_and_curves(images, tmp_path, name):
     assert len(epoch_loss) == 1
 
 
+def test_bar_shows_the_terms_of_the_loss_that_the_curves_got_last(images, tmp_path, capfd):
+    pretrain(images, tmp_path, "enable_progress_bar=True", "++log_every_n_steps=2")
+    shown = capfd.readouterr().out
+    (logged,) = (row for row in rows(only_run(tmp_path, "bayesncl")) if row["step"] == "1")
+    for term in ("nce", "kl", "class"):
+        value = float(logged[f"train_{term}_loss_step"])
+        assert f"train_{term}_loss={value:.3g}" in shown
+    assert "train_acc1" not in shown
+
+
 def test_record_holds_every_setting_of_the_method(trained):
     from solo_bayesncl.settings import BAYESNCL
 

@@ -1,18 +1,22 @@
 """What a GPU would find, on emulated CUDA tensors: devices, waits, logging under NCCL's rules."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.multiprocessing as mp
-from conftest import record_log
-from emulated_cuda import EmulatedCuda, on_cuda, to_cuda
+from conftest import RECIPES, only_run, record_log, tiny
+from emulated_cuda import CUDA, EmulatedCuda, on_cuda
 from emulated_cuda_worker import log_an_epoch
 from processes_worker import small_model
 from test_methods import batch
 
 import solo_bayesncl
+from solo_bayesncl import evaluation, explain, probes
+from solo_bayesncl.__main__ import main
 from solo_bayesncl.methods import METHODS
+from solo_bayesncl.options import Options
 
 solo_bayesncl.register()
 
@@ -47,7 +51,7 @@ def test_step_on_the_gpu_is_that_on_the_cpu_and_does_not_wait(method, first):
     model.log = lambda name, value, **_: logged.__setitem__(name.removesuffix("_step"), value)
     model.log_dict = lambda values, **_: logged.update(values)
     with EmulatedCuda() as gpu:
-        to_cuda(model)
+        model.to(CUDA)
         data = on_cuda(batch())
         gpu.waits.clear()
         loss = model.training_step(data, 0 if first else 1)
@@ -96,3 +100,67 @@ def test_step_reduces_nothing_over_processes(logged, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_bar_reads_nothing_from_the_gpu(logged, method):
     assert logged[method]["bar"] == []
+
+
+@pytest.fixture(scope="module")
+def subject(images, tmp_path_factory):
+    """A model with what it says of its data, on the CPU."""
+    out = tmp_path_factory.mktemp("run")
+    recipe = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "bayesncl"]
+    assert main(["pretrain", *recipe, *tiny(images, out)]) == 0
+    return evaluation.examine(only_run(out, "bayesncl"), Options(device="cpu"))
+
+
+def test_images_pass_through_the_model_on_the_gpu_with_a_wait_for_each_batch(subject):
+    _, loader = evaluation.labelled_loaders(subject.run.cfg, subject.options)
+    with EmulatedCuda() as gpu:
+        model = evaluation.load_model(subject.run)
+        val = evaluation.collect(model, loader, CUDA, "32-true", "images")
+        assert len(gpu.waits) == len(loader) == 2
+    for name, expected in vars(subject.val).items():
+        torch.testing.assert_close(getattr(val, name), expected)
+
+
+def test_metrics_on_the_gpu_are_those_on_the_cpu(subject, monkeypatch):
+    """But for the nearest neighbours of solo-learn, which resizes a tensor: it is not emulated."""
+    devices = []
+
+    def knn_accuracy(*tensors):
+        devices.append({tensor.device.type for tensor in tensors})
+        return 50.0
+
+    monkeypatch.setattr(probes, "knn_accuracy", knn_accuracy)
+    expected = evaluation.measure(subject), explain.explain(subject).table
+    with EmulatedCuda() as gpu:
+        on_gpu = replace(subject, options=Options(device="cuda"))
+        found = evaluation.measure(on_gpu), explain.explain(on_gpu).table
+    assert devices == 2 * [{"cpu"}] + 2 * [{"cuda"}]
+    assert gpu.waits
+    found, expected = flat(found), flat(expected)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, int | float):
+            value = pytest.approx(value, rel=1e-6, abs=1e-9, nan_ok=True)
+        assert found[name] == value, name
+
+
+def flat(values, name: str = "") -> dict[str, object]:
+    """Nested dicts, lists and tuples as one dict."""
+    if isinstance(values, dict):
+        items = values.items()
+    elif isinstance(values, list | tuple):
+        items = enumerate(values)
+    else:
+        return {name: values}
+    return {k: v for key, value in items for k, v in flat(value, f"{name}.{key}").items()}
+
+
+def test_what_does_not_fit_the_gpu_is_computed_on_the_cpu():
+    with EmulatedCuda():
+
+        def total(x):
+            if x.device.type == "cuda":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return float(x.sum())
+
+        assert evaluation.on_device(CUDA, total, torch.ones(3)) == 3.0

@@ -20,6 +20,7 @@ from solo_bayesncl.encoder import ImageTransform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.options import Options
+from solo_bayesncl.precision import resolve_precision
 
 # a gate between open and closed for untrained heads, and other values than the defaults
 GATE = ["method_kwargs.gate_threshold=0.49", "method_kwargs.sigmoid_temperature=0.7"]
@@ -290,3 +291,45 @@ def test_importing_the_package_stays_light():
     code = "import sys, solo_bayesncl; print(sorted({'torch', 'solo', 'timm'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("asked", "trained", "device", "expected"),
+    [
+        ("auto", "16-mixed", "cuda", "16-mixed"),
+        ("auto", 16, "cuda", "16-mixed"),
+        ("auto", "bf16", "cuda:1", "bf16-mixed"),
+        ("auto", "64-true", "cuda", "32-true"),
+        ("auto", None, "cuda", "32-true"),
+        ("auto", "16-mixed", "cpu", "32-true"),
+        ("auto", "bf16-mixed", "cpu", "32-true"),
+        ("bf16-mixed", "32-true", "cpu", "bf16-mixed"),
+        ("32-true", "16-mixed", "cuda", "32-true"),
+    ],
+)
+def test_precision_is_as_told_or_on_a_gpu_as_trained(asked, trained, device, expected):
+    assert resolve_precision(asked, trained, torch.device(device)) == expected
+
+
+def test_encoder_runs_in_the_precision_that_it_is_told(run, encoder, batch):
+    half = solo_bayesncl.load_encoder(run, precision="bf16-mixed")
+    assert half(batch).dtype == torch.float32
+    probs, exact = half.encode(batch).probs, encoder.encode(batch).probs
+    assert not torch.equal(probs, exact)
+    torch.testing.assert_close(probs, exact, atol=0.02, rtol=0)
+    with pytest.raises(InputError, match="precision='half' is not known. Choose one of: auto, 32-true"):
+        solo_bayesncl.load_encoder(run, precision="half")
+
+
+def test_evaluation_records_device_and_precision(run, tmp_path):
+    found = {}
+    for precision in ("32-true", "bf16-mixed"):
+        out = tmp_path / f"{precision}.json"
+        options = ["--device", "cpu", "--precision", precision, "--out", str(out)]
+        assert main(["evaluate", str(run), *options]) == 0
+        found[precision] = json.loads(out.read_text())
+        assert found[precision]["device"] == "cpu"
+        assert found[precision]["precision"] == precision
+    effective_ranks = [record["backbone"]["effective_rank"] for record in found.values()]
+    assert effective_ranks[0] != effective_ranks[1]
+    assert effective_ranks[0] == pytest.approx(effective_ranks[1], rel=0.05)

@@ -10,12 +10,13 @@ from solo_bayesncl import files, runs
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.options import Options
+from solo_bayesncl.precision import AS_TRAINED, PRECISIONS
 
 if TYPE_CHECKING:
     from solo_bayesncl.evaluation import Subject
 
 # raised whenever the same model and options start to give other numbers or files
-FORMAT = 3
+FORMAT = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)"
+    )
+    parser.add_argument(
+        "--precision",
+        default=AS_TRAINED,
+        help=f"of the model: {', '.join(PRECISIONS)}, or auto: on a GPU as it was trained, 32-true "
+        "on the CPU (default: auto)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="loader processes")
     parser.add_argument(
@@ -60,6 +67,7 @@ def options_of(args: argparse.Namespace) -> Options:
     return Options(
         data=args.data,
         device=args.device,
+        precision=args.precision,
         workers=args.workers,
         metadata=args.metadata,
         reference=args.reference,
@@ -117,6 +125,8 @@ def evaluate(subject: "Subject", target: Path) -> dict[str, Any]:
         "data": str(subject.options.data or run_.cfg.data.val_path),
         "seed": run_.cfg.get("seed"),
         "reference": subject.options.reference or "the model's own backbone",
+        "device": evaluation.device_name(subject.options.torch_device),
+        "precision": subject.precision,
         **evaluation.measure(subject),
         "versions": versions(),
     }

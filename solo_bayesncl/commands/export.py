@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     exporting.require_installed(args.format)
     training.prepare_host()
-    encoder = Encoder.load(args.checkpoint)
+    encoder = Encoder.load(args.checkpoint, precision="32-true")
     agreement = exporting.export(encoder, args.format, args.out, _real_images(run_))
     chosen = exporting.FORMATS[args.format]
     usage = chosen.usage(encoder, args.out)

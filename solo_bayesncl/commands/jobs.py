@@ -26,7 +26,9 @@ KEYS = (
     "methods", "seeds", "out", "recipes", "pretrain", "linear", "variants", "overrides",
     "linear_overrides", "evaluation", "job", "typed", "typed_linear", "hydra",
 )  # fmt: skip
-EVALUATION_KEYS = ("metadata", "reference", "reference_weights", "device", "workers")
+EVALUATION_KEYS = (
+    "metadata", "reference", "reference_weights", "device", "precision", "workers",
+)  # fmt: skip
 # keys of a recipe that a comparison decides, and what to give instead
 OURS = {
     "seed": "Give seeds=[...].",

@@ -1,0 +1,41 @@
+"""In what precision a trained model runs outside of training: as it was trained, or as told."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from solo_bayesncl.errors import require_one_of
+
+AS_TRAINED = "auto"
+# Lightning's names; weights are float32 in each of them
+PRECISIONS = {"32-true": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+_TRAINED = {16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+def check_precision(precision: str, option: str) -> None:
+    """Raises `InputError` for what is neither `auto` nor a precision; `option` is for messages."""
+    require_one_of(precision, (AS_TRAINED, *PRECISIONS), option)
+
+
+def resolve_precision(asked: str, trained: str | int | None, device: torch.device) -> str:
+    """The precision to compute in.
+
+    Args:
+        asked: `auto` or one of `PRECISIONS`. `auto` is as trained on a GPU, and "32-true" on the
+            CPU, where halves are slower or less exact than what the GPU computed.
+        trained: `precision` of the run's record, in any of Lightning's forms.
+        device: where to compute.
+
+    Returns:
+        One of `PRECISIONS`; "32-true" for float64, as the weights are float32 here.
+    """
+    if asked != AS_TRAINED:
+        return asked
+    trained = _TRAINED.get(trained, trained)
+    return trained if device.type != "cpu" and trained in PRECISIONS else "32-true"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+    """A context that runs a model in one of `PRECISIONS`; for "32-true" it changes nothing."""
+    dtype = PRECISIONS[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
