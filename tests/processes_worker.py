@@ -105,12 +105,12 @@ def small_model(method: str) -> nn.Module:
     cfg.method_kwargs.update({key: OWN_SETTINGS[key] for key in own})
     cfg.momentum = {"base_tau": 0.5}
     torch.manual_seed(0)
-    with _small_backbone():
+    with small_backbone():
         return host().build(cfg).train()
 
 
 @contextmanager
-def _small_backbone() -> Iterator[None]:
+def small_backbone() -> Iterator[None]:
     """One convolution under the name resnet18."""
 
     def small(*_, **__) -> nn.Module:

@@ -317,7 +317,9 @@ def test_encoder_runs_in_the_precision_that_it_is_told(run, encoder, batch):
     probs, exact = half.encode(batch).probs, encoder.encode(batch).probs
     assert not torch.equal(probs, exact)
     torch.testing.assert_close(probs, exact, atol=0.02, rtol=0)
-    with pytest.raises(InputError, match="precision='half' is not known. Choose one of: auto, 32-true"):
+    with pytest.raises(
+        InputError, match="precision='half' is not known. Choose one of: auto, 32-true"
+    ):
         solo_bayesncl.load_encoder(run, precision="half")
 
 

@@ -14,6 +14,7 @@ from conftest import RECIPES, tiny
 from hosts_worker import gather_gradient
 from omegaconf import OmegaConf
 from PIL import Image
+from processes_worker import small_backbone
 from test_methods import batch, build, config
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -65,17 +66,21 @@ def test_crops_and_classes_are_counted(images, tmp_path):
 class Steps:
     """Trains a method for some steps with the host's Lightning and keeps what happened."""
 
-    def __init__(self, cfg, steps: int = 6, epochs: int = 2):
+    def __init__(self, cfg, steps: int = 6, epochs: int = 2, **trainer_options):
         pl = host().pl
         torch.manual_seed(0)
         self.model = host().build(cfg)
         self.rates: list[list[float]] = []
+        self.losses: list[float] = []
         recorder = self
 
         class Recorder(pl.Callback):
             def on_train_batch_start(self, trainer, module, *_):
                 groups = trainer.optimizers[0].param_groups
                 recorder.rates.append([group["lr"] for group in groups])
+
+            def on_train_batch_end(self, trainer, module, outputs, *_):
+                recorder.losses.append(float(outputs["loss"]))
 
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(8 * steps, 3, 32, 32, generator=generator)
@@ -94,6 +99,7 @@ class Steps:
             enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=[Recorder()],
+            **trainer_options,
         )
         self.trainer.fit(self.model, DataLoader(data, batch_size=8, collate_fn=collate))
 
@@ -113,6 +119,39 @@ def test_schedule_moves_per_step_from_mains_start_through_warmup_to_cosine():
         warmup = [3e-5 + i * (base - 3e-5) / 5 for i in range(6)]
         cosine = [base * 0.5 * (1 + math.cos(math.pi * i / 6)) for i in range(6)]
         assert rates[name] == pytest.approx([*warmup, *cosine], rel=1e-6)
+
+
+def in_float16(scaler) -> list:
+    """Lightning's plugin for `precision: 16-mixed`, on the CPU."""
+    plugins = host().pl.plugins
+    if hasattr(plugins, "MixedPrecision"):
+        return [plugins.MixedPrecision("16-mixed", "cpu", scaler=scaler)]
+    return [plugins.MixedPrecisionPlugin(16, "cpu", scaler=scaler)]
+
+
+def test_float16_with_a_gradient_scaler_and_lars_trains_as_float32():
+    """What recipes ask of a GPU: autocast to float16, scaled gradients, LARS."""
+    cfg = config("bayesncl")
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    with small_backbone():  # a larger one amplifies the rounding until a gate flips
+        exact = Steps(cfg.copy(), epochs=1)
+        half = Steps(cfg.copy(), epochs=1, plugins=in_float16(scaler))
+    assert scaler.get_scale() == 2.0**10  # no step was left out
+    assert half.losses != exact.losses
+    assert half.losses == pytest.approx(exact.losses, rel=1e-3)
+
+
+def test_step_whose_scaled_gradients_overflow_is_left_out():
+    cfg = config("bayesncl")
+    cfg.scheduler.name = "none"
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
+    with small_backbone():
+        left_out = Steps(cfg.copy(), steps=1, epochs=1, plugins=in_float16(scaler))
+        torch.manual_seed(0)
+        untrained = dict(host().build(cfg.copy()).named_parameters())
+    assert scaler.get_scale() == 2.0**59
+    for name, parameter in left_out.model.named_parameters():
+        assert torch.equal(parameter, untrained[name]), name
 
 
 def lars_step(parameter, gradient, buffer, *, lr, eta, weight_decay, momentum, exclude):
