@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -52,7 +53,7 @@ EXACT = (
 # of the rehearsal on the CPU
 TINY = (
     "accelerator=cpu",
-    "optimizer.batch_size=16",
+    "optimizer.batch_size=8",
     "augmentations.0.crop_size=32",
     "method_kwargs.proj_hidden_dim=128",
     "method_kwargs.proj_output_dim=128",
@@ -109,9 +110,10 @@ class Bench:
         """A process, the first of its group, whose output goes to a file of the row's name."""
         folder = self.work / "runs" / row
         folder.mkdir(parents=True, exist_ok=True)
+        env = {**os.environ, "HYDRA_FULL_ERROR": "1", **env}
         with self.log(row).open("a") as log:
             return subprocess.Popen(
-                list(map(str, command)), cwd=folder, env={**os.environ, "HYDRA_FULL_ERROR": "1", **env},
+                list(map(str, command)), cwd=folder, env=env,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -262,10 +264,8 @@ class Bench:
 
 def stop(process: subprocess.Popen) -> None:
     """Kills a process and those that it started, if they are still there."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -322,8 +322,8 @@ def make_recipes(bench: Bench) -> tuple[Recipes, Recipes]:
     """Those of CIFAR and of ImageNet-100, with images of such sizes."""
     tiny = bench.device == "cpu"
     small, large = bench.work / "small", bench.work / "large"
-    make_images(small, 8 if tiny else 512, (32, 32), ".png")
-    make_images(large, 4 if tiny else 26, (500, 375), ".jpg", names=2 if tiny else 16)
+    make_images(small, 4 if tiny else 512, (32, 32), ".png")
+    make_images(large, 2 if tiny else 26, (500, 375), ".jpg", names=2 if tiny else 16)
     shared = (
         f"data.num_workers={1 if tiny else min(8, os.cpu_count() or 1)}",
         f"max_epochs={EPOCHS}",
@@ -336,8 +336,8 @@ def make_recipes(bench: Bench) -> tuple[Recipes, Recipes]:
     cifar = ("data.dataset=custom", f"data.train_path={small}/train", f"data.val_path={small}/val")
     imagenet = (f"data.train_path={large}/train", f"data.val_path={large}/val")
     return (
-        Recipes("cifar", 16 if tiny else 256, (*shared, *cifar)),
-        Recipes("imagenet-100", 16 if tiny else 128, (*shared, *imagenet)),
+        Recipes("cifar", 8 if tiny else 256, (*shared, *cifar)),
+        Recipes("imagenet-100", 8 if tiny else 128, (*shared, *imagenet)),
     )
 
 

@@ -182,8 +182,9 @@ def main() -> int:
         table.append(line)
     if args.recipes == "imagenet-100" and ("bayesncl", ()) in steps:
         table.append(
-            "\nStatistics of one space, once an epoch\n\n| codes | ms, copied to the CPU | "
-            "ms on the device | share of an epoch, copied | on the device |\n|---|---|---|---|---|\n"
+            "\nStatistics of one space, once an epoch\n\n| codes | ms, copied to the CPU "
+            "| ms on the device | share of an epoch, copied | on the device |\n"
+            "|---|---|---|---|---|\n"
         )
         table.append(statistics_rows(args.device, steps["bayesncl", ()]))
     text = "".join(table)

@@ -178,7 +178,7 @@ def test_lars_steps_behind_a_gradient_scaler():
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_cifar_recipe_trains(cifar10, tmp_path, precision):
-    """With solo-learn's 3x3 stem, LARS and channels-last; views are near copies, so easy to tell."""
+    """With solo-learn's 3x3 stem, LARS and channels-last; the views are nearly copies."""
     overrides = [
         f"data.train_path={cifar10}", f"data.val_path={cifar10}", "data.dataset=cifar10",
         "accelerator=gpu", f"precision={precision}", "augmentations.0.crop_size=32",
