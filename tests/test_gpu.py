@@ -3,7 +3,7 @@
 Tests marked `gpu` are skipped where there is none. `make gpu` runs them before its table.
 """
 
-import importlib.util
+import importlib
 import json
 import math
 import subprocess
@@ -342,17 +342,14 @@ def test_rehearsal_trains_compares_and_writes_the_table(tmp_path):
 
 def test_failing_row_is_in_the_table_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    spec = importlib.util.spec_from_file_location("gpu", ROOT / "benchmarks/gpu.py")
-    gpu = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "gpu", gpu)
-    spec.loader.exec_module(gpu)
+    gpu, gpu_rows = importlib.import_module("gpu"), importlib.import_module("gpu_rows")
 
     def failing(row: str) -> str:
         bench.run(row, [sys.executable, "-c", "print('a'); raise SystemExit('no | memory')"])
         raise AssertionError
 
     def hanging(row: str) -> str:
-        monkeypatch.setattr(gpu, "ROW_SECONDS", 0.5)
+        monkeypatch.setattr(gpu_rows, "ROW_SECONDS", 0.5)
         bench.run(row, [sys.executable, "-c", "import time; time.sleep(60)"])
         raise AssertionError
 
