@@ -1,6 +1,7 @@
-"""On a GPU: numbers, not only that it runs. Without one: what can stand in for it.
+"""On a GPU: numbers, not only that it runs; and the program of `make gpu`.
 
 Tests marked `gpu` are skipped where there is none. `make gpu` runs them before its table.
+`test_emulated_cuda.py` has what can be said of a GPU without one.
 """
 
 import importlib
@@ -11,24 +12,23 @@ import sys
 from pathlib import Path
 
 import dali_runs
-import processes_worker
 import pytest
 import torch
 from conftest import GOLDEN, ROOT, environment, golden_case, only_run, solo_bayesncl
+from processes_worker import _small_backbone, small_model
 from test_commands import linear, pretrain, rows
-from test_methods import batch, build, config
+from test_methods import batch, config
 from test_objective import head, objective_of
 from test_processes import arguments
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
+import solo_bayesncl.methods
 from solo_bayesncl import metrics
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.hosts import host
 
 CASES = sorted((GOLDEN / "objective").glob("*.npz"))
-# whose steps wait for nothing; those of MoCo v2+ and NNCLR read where their queue ends
-METHODS = ("simclr", "ncl", "bayesncl", "ncl_supcon", "bayesncl_supcon", "bayesncl_mocov3")
+# whose steps wait for nothing; MoCo v2+ and NNCLR keep the place in their queue on the CPU
+METHODS = [name for name in solo_bayesncl.methods.METHODS if not name.endswith(("plus", "nnclr"))]
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
 
 
@@ -88,41 +88,14 @@ def test_metrics_are_those_of_the_cpu(shape):
 # --- a step ----------------------------------------------------------------------------------
 
 
-def available(method: str):
-    """A model in training that keeps what it logs as it is; skips what the release lacks."""
-    if method not in host().method_names():
-        pytest.skip(f"{host().NAME} has no {method}")
-    options = {"pred_hidden_dim": 24} if method.endswith("mocov3") else {}
-    model = build(method, **options).train()
-    model.log = lambda name, value, **_: model.logged.__setitem__(name, value)
-    model.log_dict = lambda values, **_: model.logged.update(values)
-    return model
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_step_on_fake_cuda_tensors_mixes_no_devices_and_waits_for_nothing(method):
-    """torch raises where a CUDA tensor meets one of the CPU, or where Python needs its value."""
-    model = available(method)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        for module in model.modules():
-            for tensors in (module._parameters, module._buffers):
-                for name, value in tensors.items():
-                    if value is not None:
-                        fake = torch.empty(value.shape, dtype=value.dtype, device="cuda")
-                        parameter = isinstance(value, nn.Parameter)
-                        tensors[name] = nn.Parameter(fake) if parameter else fake
-        indexes, views, targets = batch()
-        fakes = [torch.empty_like(x, device="cuda") for x in (indexes, *views, targets)]
-        loss = model.training_step([fakes[0], fakes[1:3], fakes[3]], 1)
-    assert loss.device.type == "cuda"
-    assert {value.device.type for value in model.logged.values()} == {"cuda"}
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("method", METHODS)
 def test_step_makes_no_synchronisation(method):
-    """But for the first batch of an epoch, whose codes are measured."""
-    model = available(method).cuda()
+    """But for the first of an epoch, whose codes are measured."""
+    model = small_model(method).cuda()
+    logged = {}
+    model.log = lambda name, value, **_: logged.__setitem__(name, value)
+    model.log_dict = lambda values, **_: logged.update(values)
     indexes, views, targets = batch()
     given = [indexes.cuda(), [view.cuda() for view in views], targets.cuda()]
     model.training_step(given, 1)  # starts the libraries
@@ -133,6 +106,7 @@ def test_step_makes_no_synchronisation(method):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert loss.isfinite()
+    assert {value.device.type for value in logged.values()} == {"cuda"}
 
 
 class FourBatches:
@@ -156,7 +130,7 @@ def test_lars_steps_behind_a_gradient_scaler():
     precision = host().precision("16-mixed")
     cfg = config("bayesncl")
     cfg.scheduler.name = "none"
-    with processes_worker._small_backbone():
+    with _small_backbone():
         model = host().build(cfg)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trainer = pl.Trainer(
