@@ -15,16 +15,15 @@ import dali_runs
 import pytest
 import torch
 from conftest import GOLDEN, ROOT, environment, golden_case, only_run, solo_bayesncl
-from processes_worker import _small_backbone, small_model
+from processes_worker import small_model
 from test_commands import linear, pretrain, rows
-from test_methods import batch, config
+from test_methods import batch
 from test_objective import head, objective_of
 from test_processes import arguments
 
 import solo_bayesncl.methods
 from solo_bayesncl import metrics
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.hosts import host
 
 CASES = sorted((GOLDEN / "objective").glob("*.npz"))
 # whose steps wait for nothing; MoCo v2+ and NNCLR keep the place in their queue on the CPU
@@ -109,43 +108,6 @@ def test_step_makes_no_synchronisation(method):
     assert {value.device.type for value in logged.values()} == {"cuda"}
 
 
-class FourBatches:
-    """The same batch four times."""
-
-    def __len__(self) -> int:
-        return 4
-
-    def __iter__(self):
-        return iter([batch()] * 4)
-
-
-def test_lars_steps_behind_a_gradient_scaler():
-    """16-mixed as on a GPU, in float16 on the CPU: two of four steps overflow and are left out."""
-    from torch.amp import GradScaler
-
-    pl = host().pl
-    plugins = pl.plugins
-    plugin = getattr(plugins, "MixedPrecision", None) or plugins.MixedPrecisionPlugin
-    scaler = GradScaler("cpu", init_scale=2.0**100, backoff_factor=2.0**-50)
-    precision = host().precision("16-mixed")
-    cfg = config("bayesncl")
-    cfg.scheduler.name = "none"
-    with _small_backbone():
-        model = host().build(cfg)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-        plugins=[plugin(precision, "cpu", scaler=scaler)],
-    )  # fmt: skip
-    trainer.fit(model, FourBatches())
-    assert scaler.get_scale() == 1
-    assert type(trainer.optimizers[0]).__name__ == "LARS"
-    for name, parameter in model.named_parameters():
-        assert parameter.isfinite().all(), name
-        assert not torch.equal(parameter, before[name]), name
-
-
 # --- commands --------------------------------------------------------------------------------
 
 
@@ -179,10 +141,12 @@ def test_evaluation_is_that_of_the_cpu(images, tmp_path, monkeypatch):
     run = only_run(tmp_path, "bayesncl")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     results = []
-    for device in ("cpu", "cuda"):
-        out = tmp_path / f"{device}.json"
-        assert main(["evaluate", str(run), "--device", device, "--out", str(out)]) == 0
+    for device, precision in (("cpu", "32-true"), ("cuda", "32-true"), ("cuda", "auto")):
+        out = tmp_path / f"{device}-{precision}.json"
+        options = ["--device", device, "--precision", precision, "--out", str(out)]
+        assert main(["evaluate", str(run), *options]) == 0
         results.append(json.loads(out.read_text()))
+    assert results.pop()["precision"] == "16-mixed"
     for space in ("backbone", "projections", "gate", "codes"):
         cpu, gpu = (
             {k: v for k, v in result[space].items() if isinstance(v, float)} for result in results
