@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup test lint format demo clean
+.PHONY: help setup test lint format demo gpu clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -30,6 +30,9 @@ format: $(READY) ## put style and formatting right
 
 demo: $(READY) ## compare three methods over two seeds on generated data; a page (10 minutes)
 	$(BIN)/solo-bayesncl demo
+
+gpu: $(READY) ## on GPUs: the tests that need one, then the table gpu/table.md (10 minutes)
+	$(BIN)/python benchmarks/gpu.py
 
 clean: ## remove the environment and the demo
 	rm -rf .venv demo

@@ -125,12 +125,6 @@ def test_killed_run_resumes_where_its_checkpoint_was(images, tmp_path):
     assert checkpoint.stat().st_mtime_ns == stamp
 
 
-@pytest.mark.gpu
-def test_trains_and_evaluates_on_the_gpu(images, tmp_path):
-    pretrain(images, tmp_path, "accelerator=gpu", "precision=16-mixed")
-    assert main(["evaluate", str(only_run(tmp_path, "bayesncl")), "--device", "cuda"]) == 0
-
-
 def test_dali_reads_images_without_labels(jpegs, tmp_path):
     pytest.importorskip("nvidia.dali")
     flat = without_labels(jpegs, tmp_path / "flat")
@@ -264,13 +258,6 @@ def test_dali_trains_the_linear_probe(jpegs, trained, tmp_path):
     linear(trained, jpegs, tmp_path, "data.format=dali", "dali.device=cpu", "data.num_workers=1")
     (checkpoint,) = only_run(tmp_path, "linear").glob("*.ckpt")
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 48 // 16
-
-
-@pytest.mark.gpu
-def test_dali_trains_on_the_gpu(jpegs, tmp_path):
-    pytest.importorskip("nvidia.dali")
-    pretrain(jpegs, tmp_path, "data.format=dali", "dali.device=gpu", "data.num_workers=1")
-    assert only_run(tmp_path, "bayesncl").is_dir()
 
 
 def linear(run, images, out, *overrides: str):
