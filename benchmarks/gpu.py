@@ -169,6 +169,7 @@ def measure(bench: Bench, only: list[str]) -> bool:
         if only and row not in only:
             continue
         start = time.monotonic()
+        bench.log(row).unlink(missing_ok=True)  # of an earlier time
         try:
             if bench.left < LEAST_SECONDS:
                 raise OutOfTimeError
@@ -199,8 +200,7 @@ def main() -> int:
         print("No CUDA device is found; --device cpu rehearses on the CPU.", file=sys.stderr)
         return 2
     out = args.out.resolve()
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="solo-bayesncl-gpu-") as work:
         bench = Bench(args.device, Path(work), out, time.monotonic() + SECONDS)
         passed = measure(bench, args.only)
