@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SOLO_LEARN ?= 1.0.2
 LIGHTNING ?=
+TESTS ?=
 
 ifeq ($(SOLO_LEARN),1.0.2)
 ENV := .venv
@@ -35,6 +36,7 @@ help: ## say what each target does
 	@echo "SOLO_LEARN=1.0.2  from PyPI (default); main, from GitHub; or the path of a checkout of main"
 	@echo "LIGHTNING=X.Y.Z   in place of the Lightning that solo-learn main pins"
 	@echo "PYTHON=python3.N  makes the environment (default python3)"
+	@echo "TESTS=...         a part of the suite in pytest's words (test)"
 
 setup: $(READY) ## make an environment with solo-learn: .venv, or another one beside it
 
@@ -54,7 +56,7 @@ $(CURDIR)/.solo-learn/setup.py:
 	git clone --quiet --depth 1 https://github.com/vturrisi/solo-learn $(@D)
 
 test: $(READY) ## run the test suite, a file per core at a time
-	$(if $(CHECKOUT),SOLO_LEARN_CHECKOUT=$(CHECKOUT)) $(BIN)/pytest --numprocesses auto --dist loadfile
+	$(if $(CHECKOUT),SOLO_LEARN_CHECKOUT=$(CHECKOUT)) $(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
 
 lint: $(READY) ## check style, formatting and the workflow of GitHub Actions
 	$(BIN)/ruff check .
