@@ -1,32 +1,80 @@
 # The whole of the daily work. `make help` lists it.
 PYTHON ?= python3
-BIN := .venv/bin
-READY := .venv/.ready
+SOLO_LEARN ?= 1.0.2
+LIGHTNING ?=
+TESTS ?=
 
-.PHONY: help setup test lint format demo gpu clean
+ifeq ($(SOLO_LEARN),1.0.2)
+ENV := .venv
+else ifeq ($(SOLO_LEARN),main)
+CHECKOUT := $(CURDIR)/.solo-learn
+ENV := .venv-main
+else
+CHECKOUT := $(abspath $(SOLO_LEARN))
+ENV := .venv$(subst /,+,$(CHECKOUT))
+ifeq ($(wildcard $(CHECKOUT)/main_pretrain.py),)
+$(error SOLO_LEARN=$(SOLO_LEARN) is not 1.0.2, main or the path of a checkout of solo-learn main)
+endif
+endif
+
+ifneq ($(LIGHTNING),)
+ifndef CHECKOUT
+$(error solo-learn 1.0.2 runs on one Lightning only; LIGHTNING goes with SOLO_LEARN=main or a path)
+endif
+ENV := $(ENV)+lightning-$(LIGHTNING)
+endif
+
+ifdef CHECKOUT
+export SOLO_LEARN_CHECKOUT := $(CHECKOUT)
+endif
+
+BIN := $(ENV)/bin
+READY := $(ENV)/.ready
+
+.PHONY: help setup test lint format dist demo gpu clean
 
 help: ## say what each target does
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
+	@grep -hE '^[^ :]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^ :]+):.*## (.*)/\1\t\2/' | expand -t 10
+	@echo
+	@echo "Variables of every target that has an environment, e.g. make test SOLO_LEARN=main:"
+	@echo "SOLO_LEARN=1.0.2  from PyPI (default); main, from GitHub; or the path of a checkout of main"
+	@echo "LIGHTNING=X.Y.Z   in place of the Lightning that solo-learn main pins"
+	@echo "PYTHON=python3.N  makes the environment (default python3)"
+	@echo "TESTS=...         a part of the suite in pytest's words (test)"
 
-setup: $(READY) ## make the environment .venv with solo-learn 1.0.2
+setup: $(READY) ## make an environment with solo-learn: .venv, or another one beside it
 
-$(READY): setup.py Makefile
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip "setuptools<81" wheel
+$(READY): setup.py pyproject.toml Makefile $(if $(CHECKOUT),$(CHECKOUT)/setup.py)
+	$(PYTHON) -m venv --clear $(ENV)
+	$(BIN)/pip install --quiet --upgrade pip "setuptools>=77,<81" wheel
+ifdef CHECKOUT
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dali,h5,test]" --editable $(CHECKOUT)
+	$(if $(LIGHTNING),$(BIN)/pip install --quiet lightning==$(LIGHTNING))
+else
 	$(BIN)/pip install --quiet --editable ".[host,dali,test]"
 	$(BIN)/pip install --quiet --no-deps solo-learn==1.0.2 lightning-bolts==0.7.0
+endif
 	touch $@
 
-test: $(READY) ## run the test suite, a file per core at a time
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+$(CURDIR)/.solo-learn/setup.py:
+	git clone --quiet --depth 1 https://github.com/vturrisi/solo-learn $(@D)
 
-lint: $(READY) ## check style and formatting
+test: $(READY) ## run the test suite, a file per core at a time
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
+
+lint: $(READY) ## check style, formatting and the workflow of GitHub Actions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: $(READY) ## put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dist: $(READY) ## build sdist and wheel into dist/ and check them
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
 
 demo: $(READY) ## compare three methods over two seeds on generated data; a page (10 minutes)
 	$(BIN)/solo-bayesncl demo
@@ -34,5 +82,5 @@ demo: $(READY) ## compare three methods over two seeds on generated data; a page
 gpu: $(READY) ## on GPUs: the tests that need one, then the table gpu/table.md (10 minutes)
 	$(BIN)/python benchmarks/gpu.py
 
-clean: ## remove the environment and the demo
-	rm -rf .venv demo
+clean: ## remove the environments, the clone of solo-learn, builds, demo and gpu
+	rm -rf .venv .venv-* .venv+* .solo-learn build dist demo gpu

@@ -28,7 +28,7 @@ setup(
     description="NCL and BayesNCL for solo-learn: codes whose dimensions mean something",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
+    license_expression="MIT",
     python_requires=">=3.10",
     packages=[
         *find_packages(include=["solo_bayesncl", "solo_bayesncl.*"]),
@@ -43,8 +43,8 @@ setup(
     },
     entry_points={"console_scripts": ["solo-bayesncl = solo_bayesncl.__main__:main"]},
     install_requires=[
-        "torch>=2.0",
-        "torchvision>=0.15",
+        "torch>=2.6",  # below, torch.load(weights_only=True) can be made to run code
+        "torchvision>=0.21",
         "torchmetrics>=0.11",
         "timm>=0.9",
         "hydra-core>=1.3",
@@ -71,7 +71,9 @@ setup(
             "tqdm",
             "wandb",
         ],
-        "dali": ["nvidia-dali-cuda120"],
+        # for the CUDA that PyPI's torch is built for; `solo-bayesncl doctor` names the fitting one
+        "dali": ["nvidia-dali-cuda130"],
+        "dali-cuda12": ["nvidia-dali-cuda120"],
         "wandb": ["wandb"],
         "h5": ["h5py"],
         # of `export --format onnx`; torch writes such files with onnxscript
@@ -83,6 +85,9 @@ setup(
             "pytest-xdist",
             "hypothesis",
             "ruff",
+            "check-jsonschema",
+            "build",
+            "twine",
             "selenium",
             "hydra-joblib-launcher",
             "onnx",
@@ -91,7 +96,6 @@ setup(
         ],
     },
     classifiers=[
-        "License :: OSI Approved :: MIT License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],

@@ -6,7 +6,6 @@ environment variable SOLO_LEARN_CHECKOUT (a folder with main_pretrain.py) and ar
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -246,63 +245,6 @@ def test_a_missing_script_is_one_message(tmp_path, capsys):
     assert "main_knn.py is not a file" in capsys.readouterr().err
     with pytest.raises(InputError):
         run(str(tmp_path), [])
-
-
-# --- installations ---------------------------------------------------------------------------
-
-INSTALLED = """
-import hydra_plugins.solo_bayesncl, json, sys
-from hydra.core.plugins import Plugins
-from hydra.plugins.search_path_plugin import SearchPathPlugin
-
-listed = [plugin.__module__ for plugin in Plugins.instance().discover(SearchPathPlugin)]
-from solo_bayesncl import __file__ as package
-from solo_bayesncl.commands.recipes import compose_recipe
-
-cfg = compose_recipe("scripts/pretrain/cifar", "bayesncl_gs", [])
-print(json.dumps([listed, package, [cfg.method_kwargs.gate_type, cfg.augmentations[0].crop_size]]))
-"""
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        [],
-        ["--editable"],
-        ["--config-settings=editable_mode=strict", "--editable"],
-    ],
-    ids=["normal", "editable", "strict"],
-)
-def test_hydra_lists_the_plugin_however_it_is_installed(tmp_path, options):
-    """In an environment on top of this one, used from a folder outside the clone."""
-    source, env = tmp_path / "source", tmp_path / "env"
-    source.mkdir()
-    for name in ("setup.py", "README.md"):
-        shutil.copy(ROOT / name, source)
-    for name in ("solo_bayesncl", "scripts", "hydra_plugins"):
-        shutil.copytree(ROOT / name, source / name)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)
-    interpreter = env / "bin/python"
-    (site,) = env.glob("**/site-packages")
-    below = [entry for entry in sys.path if entry.endswith("site-packages")]
-    write(site / "below.pth", "".join(f"import site; site.addsitedir({s!r})\n" for s in below))
-    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
-        [interpreter, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-         "--use-pep517", "--ignore-installed", *options, source],
-        env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    if not options:
-        shutil.rmtree(source)
-    done = subprocess.run(
-        [interpreter, "-c", INSTALLED], cwd=tmp_path, env=variables,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    listed, package, recipe = last_line(done)
-    assert listed == ["hydra_plugins.solo_bayesncl"]
-    assert Path(package).is_relative_to(source if options else site)
-    assert recipe == ["gumbel_sigmoid", 32]
 
 
 # --- the scripts themselves ------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import importlib.util
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -106,16 +105,23 @@ def _cuda() -> tuple[str, str]:
 
 
 def _dali() -> tuple[str, str]:
-    if (
-        importlib.util.find_spec("nvidia") is None
-        or importlib.util.find_spec("nvidia.dali") is None
-    ):
-        return "no", 'data.format=dali; for it: pip install "solo-bayesncl[dali]"'
+    import torch
+
+    torch_cuda = (torch.version.cuda or "").partition(".")[0]  # "" in a build for the CPU
+    fitting = f"nvidia-dali-cuda{torch_cuda or 13}0"
     try:
         dali = importlib.import_module("nvidia.dali")
     except ImportError as error:
+        if error.name in ("nvidia", "nvidia.dali"):
+            return "no", f"data.format=dali; for it: pip install {fitting}"
         return "broken", f"{error}"
-    import torch
-
+    dali_cuda = str(dali.__cuda_version__)[:2]
     device = "gpu or cpu" if torch.cuda.is_available() else "cpu"
-    return dali.__version__, f"data.format=dali, dali.device={device}"
+    allows = f"data.format=dali, dali.device={device}"
+    if torch_cuda not in ("", dali_cuda):
+        # both packages write into one folder, so what is left of either would be in the way
+        allows += (
+            f". But torch is built for CUDA {torch_cuda}: "
+            f"pip uninstall nvidia-dali-cuda{dali_cuda}0 {fitting}; pip install {fitting}"
+        )
+    return f"{dali.__version__} for CUDA {dali_cuda}", allows
