@@ -24,6 +24,10 @@ endif
 ENV := $(ENV)+lightning-$(LIGHTNING)
 endif
 
+ifneq ($(PYTHON),python3)
+ENV := $(ENV)+$(notdir $(PYTHON))
+endif
+
 ifdef CHECKOUT
 export SOLO_LEARN_CHECKOUT := $(CHECKOUT)
 endif

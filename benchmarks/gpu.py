@@ -51,7 +51,7 @@ def make_images(
     """Ten classes of striped images; each image has colours and a direction of its own.
 
     Args:
-        names: links to each image, so that an epoch is long and making it short.
+        names: links to each image, so that epochs are long but quick to generate.
     """
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[: size[1], : size[0]] * 32 / min(size)

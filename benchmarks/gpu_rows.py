@@ -186,10 +186,13 @@ class Bench:
         """The run of row `first`, killed after its first checkpoint and continued."""
         command = self.command(row, recipes, "bayesncl", *EXACT)
         process = self.start(row, command, **NO_TF32)
+        hangs = time.monotonic() + ROW_SECONDS
         try:
             while not list(self.folder(row).glob("out/*/*/*.ckpt")):
                 if self.left <= 0:
                     raise OutOfTimeError
+                if time.monotonic() > hangs:
+                    raise FailureError(f"no checkpoint after {ROW_SECONDS} s")
                 if process.poll() is not None:
                     raise FailureError(f"no checkpoint to kill it after: {self.last_line(row)}")
                 time.sleep(0.02)

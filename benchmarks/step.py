@@ -113,7 +113,7 @@ def train(cfg, device: str, steps: int) -> Clock:
 
 
 def objective_ms(cfg, device: str) -> float | None:
-    """Forward and backward of the objective alone; None for SimCLR, whose it is not."""
+    """Forward and backward of the objective alone; None for SimCLR, which does not use it."""
     shape = (2 * cfg.optimizer.batch_size, cfg.method_kwargs.proj_output_dim)
     z, logits = (torch.randn(shape, device=device, requires_grad=True) for _ in range(2))
     indexes = torch.arange(shape[0] // 2, device=device).repeat(2)

@@ -148,12 +148,13 @@ def record_of(evaluations: Evaluations) -> dict[str, Any]:
 
     Returns:
         `samples`, `optimizer_steps`, `not_finite` (spaces with values that are not), and
-        `versions`, the distinct ones, of the evaluations.
+        `versions`, the distinct ones, of the evaluations, with their device and precision.
     """
     every = {method: [runs[seed] for seed in sorted(runs)] for method, runs in evaluations.items()}
     versions: dict[str, dict[str, None]] = {}
     for evaluation in (e for found in every.values() for e in found):
-        for name, version in evaluation["versions"].items():
+        conditions = {key: evaluation[key] for key in ("device", "precision") if key in evaluation}
+        for name, version in (evaluation["versions"] | conditions).items():
             versions.setdefault(name, {})[version] = None
     return {
         "samples": {method: [e["samples"] for e in found] for method, found in every.items()},

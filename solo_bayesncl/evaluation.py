@@ -253,7 +253,7 @@ def encoded(model: nn.Module, out: dict[str, Tensor]) -> Encoding:
     return encode(out.get("z", out["feats"]), non_neg="none")
 
 
-def outputs_of(
+def forward_images(
     model: nn.Module, images: Tensor, device: torch.device, precision: str
 ) -> dict[str, Tensor]:
     """What a model says of normalised images (N, 3, H, W), by the names of `Outputs`.
@@ -266,8 +266,8 @@ def outputs_of(
     """
     with autocast(precision, device):
         out = model(images.to(device, non_blocking=True))
-        said = {"feats": out["feats"], "logits": out["logits"], **vars(encoded(model, out))}
-    return {name: value.float() for name, value in said.items() if value is not None}
+        outputs = {"feats": out["feats"], "logits": out["logits"], **vars(encoded(model, out))}
+    return {name: value.float() for name, value in outputs.items() if value is not None}
 
 
 @torch.no_grad()
@@ -293,16 +293,16 @@ def collect(
     all_labels: list[Tensor] = []
     all_rows: list[Tensor] = []
     for images, labels in progress(loader, what):
-        said = outputs_of(model, images, device, precision)
-        kept = {name: said[name] for name in names if name in said}
+        outputs = forward_images(model, images, device, precision)
+        kept = {name: outputs[name] for name in names if name in outputs}
         all_labels.append(labels)
         # in one copy: the CPU waits for the GPU once a batch
         all_rows.append(torch.cat(list(kept.values()), dim=1).cpu())
     widths = [value.size(1) for value in kept.values()]
-    columns = torch.cat(all_rows).split(widths, dim=1)
+    columns = zip(*(rows.split(widths, dim=1) for rows in all_rows), strict=True)
     return Outputs(
         labels=torch.cat(all_labels),
-        **{name: column.contiguous() for name, column in zip(kept, columns, strict=True)},
+        **{name: torch.cat(column) for name, column in zip(kept, columns, strict=True)},
     )
 
 
@@ -398,15 +398,18 @@ def measure(subject: Subject) -> dict[str, Any]:
 
 
 def on_device(device: torch.device, compute: Callable[..., Result], *tensors: Tensor) -> Result:
-    """`compute(*tensors)` on the device, or on the CPU where the device's memory does not suffice.
+    """`compute(*tensors)` on a GPU, or on the CPU where the GPU's memory does not suffice.
 
-    Tensors that it returns stay where they were computed.
+    Tensors that it returns stay where they were computed. Devices other than CUDA's compute nothing
+    here, as metrics take float64.
     """
-    try:
-        return compute(*(tensor.to(device) for tensor in tensors))
-    except torch.OutOfMemoryError:
+    if device.type == "cuda":
+        try:
+            return compute(*(tensor.to(device) for tensor in tensors))
+        except torch.OutOfMemoryError:
+            pass  # the exception holds what is on the GPU until this block ends
         torch.cuda.empty_cache()
-        return compute(*tensors)
+    return compute(*tensors)
 
 
 def device_name(device: torch.device) -> str:

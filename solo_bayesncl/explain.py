@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from solo_bayesncl import files, metrics, probes
 from solo_bayesncl.encoder import ImageTransform, read_image
-from solo_bayesncl.evaluation import Outputs, Subject, on_device, outputs_of
+from solo_bayesncl.evaluation import Outputs, Subject, forward_images, on_device
 from solo_bayesncl.transforms import untransformed
 
 TOP_IMAGES = 9
@@ -217,6 +217,6 @@ def describe_image(subject: Subject, path: Path) -> Outputs:
     """
     image = ImageTransform(subject.run.cfg)(read_image(path))
     device = next(subject.model.parameters()).device
-    said = outputs_of(subject.model, image.unsqueeze(0), device, subject.precision)
-    said = {name: value.cpu() for name, value in said.items()}
-    return Outputs(**said, labels=torch.tensor([-1]))
+    outputs = forward_images(subject.model, image.unsqueeze(0), device, subject.precision)
+    outputs = {name: value.cpu() for name, value in outputs.items()}
+    return Outputs(**outputs, labels=torch.tensor([-1]))

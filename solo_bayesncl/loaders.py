@@ -45,7 +45,10 @@ def portable(samples: Dataset) -> Dataset:
 
 
 def worker_options(loader: DataLoader) -> dict[str, Any]:
-    """How a loader loads, as keyword arguments for another one: all but samples and their order."""
+    """How a loader loads, as keyword arguments for another one.
+
+    All but samples, batches and their order, to which `generator` and `in_order` belong.
+    """
     return {
         name: getattr(loader, name)
         for name in (

@@ -1,4 +1,4 @@
-"""In what precision a trained model runs outside of training: as it was trained, or as told."""
+"""The precision in which a trained model runs: that of its training, or a requested one."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -17,20 +17,20 @@ def check_precision(precision: str, option: str) -> None:
     require_one_of(precision, (AS_TRAINED, *PRECISIONS), option)
 
 
-def resolve_precision(asked: str, trained: str | int | None, device: torch.device) -> str:
+def resolve_precision(requested: str, trained: str | int | None, device: torch.device) -> str:
     """The precision to compute in.
 
     Args:
-        asked: `auto` or one of `PRECISIONS`. `auto` is as trained on a GPU, and "32-true" on the
-            CPU, where halves are slower or less exact than what the GPU computed.
+        requested: `auto` or one of `PRECISIONS`. `auto` is as trained on a GPU, and "32-true" on
+            the CPU, where halves are slower or less exact than what the GPU computed.
         trained: `precision` of the run's record, in any of Lightning's forms.
         device: where to compute.
 
     Returns:
         One of `PRECISIONS`; "32-true" for float64, as the weights are float32 here.
     """
-    if asked != AS_TRAINED:
-        return asked
+    if requested != AS_TRAINED:
+        return requested
     trained = _TRAINED.get(trained, trained)
     return trained if device.type != "cpu" and trained in PRECISIONS else "32-true"
 

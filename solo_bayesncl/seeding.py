@@ -38,18 +38,22 @@ class SeededSamples(Dataset):
     Args:
         samples: draws from the generators of torch, numpy and Python.
         seed: the run's.
+
+    Attributes:
+        epoch: of an index that comes alone.
     """
 
     def __init__(self, samples: Dataset, seed: int):
         self.samples = samples
         self.seed = seed
+        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, place: tuple[int, int] | int) -> Any:
-        """The sample at (epoch, index), or at an index in epoch 0."""
-        epoch, index = place if isinstance(place, tuple) else (0, place)
+        """The sample at (epoch, index), or at an index."""
+        epoch, index = place if isinstance(place, tuple) else (self.epoch, place)
         state = _seed_of(self.seed, _SAMPLE, epoch, index)
         torch.default_generator.manual_seed(state)
         np.random.seed(state % 2**32)
@@ -105,8 +109,10 @@ class SeededLoader(DataLoader):
         )
 
     def __iter__(self) -> Iterator:
-        if isinstance(self.sampler, SeededOrder):  # not with Lightning's overfit_batches
-            self.sampler.set_epoch(self.current_epoch())
+        epoch = self.current_epoch()
+        self.dataset.epoch = epoch
+        if isinstance(self.sampler, SeededOrder):  # Lightning's overfit_batches replaces it
+            self.sampler.set_epoch(epoch)
         return super().__iter__()
 
 

@@ -104,7 +104,7 @@ class EmulatedCuda(TorchDispatchMode):
         if on_gpu and func not in COPIES:
             _require_one_device(func, tensors)
         device = torch.device(kwargs.get("device") or (CUDA if on_gpu else CPU))
-        if on_gpu and self._waits(func, args, device, kwargs):
+        if self._waits(func, args, device, kwargs):
             self.waits.append(str(func))
         if "device" in kwargs:
             kwargs["device"] = CPU
@@ -148,11 +148,14 @@ class EmulatedCuda(TorchDispatchMode):
     @staticmethod
     def _waits(func, args: tuple, device: torch.device, kwargs: dict) -> bool:
         if func is aten._to_copy.default:
-            return device.type == "cpu" and not kwargs.get("non_blocking")
+            from_gpu = isinstance(args[0], CudaTensor)
+            return from_gpu != (device.type == "cuda") and not kwargs.get("non_blocking")
         if func is aten.copy_.default:
             target, source, *blocking = args
             same = isinstance(target, CudaTensor) == isinstance(source, CudaTensor)
             return not same and not any(blocking)
+        if not any(isinstance(leaf, CudaTensor) for leaf in tree_leaves(args)):
+            return False
         if func in (aten.index.Tensor, aten.index_put_.default, aten.index_put.default):
             return any(i is not None and i.dtype is torch.bool for i in args[1])
         return func in WAITING

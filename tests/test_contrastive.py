@@ -14,6 +14,7 @@ from test_methods import batch, config
 from torch import nn
 
 import solo_bayesncl
+from solo_bayesncl import hosts
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.commands.pretrain import pretrain
 from solo_bayesncl.commands.recipes import compose_recipe
@@ -28,17 +29,22 @@ from solo_bayesncl.settings import CONTRASTIVE, METHODS, REQUIRED
 
 solo_bayesncl.register()
 
+OLD_RELEASE = hosts.find()[1].endswith("solo_1_0_2")
 HERE = [name for name in COMPARED if host().method(name) is not None]
 VARIANTS = [f"{prefix}_{name}" for prefix in ("ncl", "bayesncl") for name in HERE]
 OWN = {"queue_size": 64, "pred_hidden_dim": 24}
 
 
-def build(method: str, **method_kwargs):
+def config_of(method: str, **method_kwargs):
     cfg = config(method, **method_kwargs)
     own = CONTRASTIVE[method.rpartition("_")[2]]
     cfg.method_kwargs.update({key: OWN[key] for key in own})
+    return cfg
+
+
+def build(method: str, **method_kwargs):
     torch.manual_seed(0)
-    model = host().build(cfg)
+    model = host().build(config_of(method, **method_kwargs))
     record_log(model)
     return model.train()
 
@@ -96,15 +102,22 @@ def test_what_the_loss_compares_are_codes(method, monkeypatch):
         torch.testing.assert_close(model.queue[:8], seen[1])  # projections of the first view
 
 
+@pytest.mark.parametrize("momentum_classifier", [False, True])
 @pytest.mark.parametrize("method", [name for name in VARIANTS if not name.endswith("supcon")])
-def test_batch_without_any_label_trains(method):
+def test_batch_without_any_label_trains(method, momentum_classifier):
+    if momentum_classifier and (OLD_RELEASE or not COMPARED[method.rpartition("_")[2]].momentum):
+        pytest.skip("has no classifier of a momentum network")
     indexes, images, targets = batch()
-    model = build(method)
+    cfg = config_of(method)
+    cfg.momentum = {"classifier": momentum_classifier}
+    model = host().build(cfg).train()
+    record_log(model)
     loss = model.training_step([indexes, images, torch.full_like(targets, -1)], 0)
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
-    assert model.logged["train_class_loss"] == 0
+    of_classes = [value for name, value in model.logged.items() if name.endswith("class_loss")]
+    assert of_classes == [0.0] * (2 if momentum_classifier else 1)
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -294,7 +294,7 @@ def test_importing_the_package_stays_light():
 
 
 @pytest.mark.parametrize(
-    ("asked", "trained", "device", "expected"),
+    ("requested", "trained", "device", "expected"),
     [
         ("auto", "16-mixed", "cuda", "16-mixed"),
         ("auto", 16, "cuda", "16-mixed"),
@@ -307,8 +307,8 @@ def test_importing_the_package_stays_light():
         ("32-true", "16-mixed", "cuda", "32-true"),
     ],
 )
-def test_precision_is_as_told_or_on_a_gpu_as_trained(asked, trained, device, expected):
-    assert resolve_precision(asked, trained, torch.device(device)) == expected
+def test_precision_is_as_requested_or_on_a_gpu_as_trained(requested, trained, device, expected):
+    assert resolve_precision(requested, trained, torch.device(device)) == expected
 
 
 def test_encoder_runs_in_the_precision_that_it_is_told(run, encoder, batch):

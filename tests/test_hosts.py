@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +32,7 @@ from solo_bayesncl.seeding import SeededLoader
 from solo_bayesncl.transforms import evaluation_transform, probe_transform
 
 OLD_RELEASE = hosts.find()[1].endswith("solo_1_0_2")
+needs_main = pytest.mark.skipif(OLD_RELEASE, reason="solo-learn 1.0.2 lacks data.fraction")
 
 
 def recipe(images: Path, out: Path, name: str, *overrides: str):
@@ -394,7 +396,7 @@ def test_augmentations_that_the_old_release_lacks_are_refused(images, tmp_path):
         host().check(cfg)
 
 
-def portable_samples(images: Path, tmp_path: Path, labelled: bool):
+def portable_samples(images: Path, tmp_path: Path, labelled: bool, options: Sequence[str] = ()):
     """The training images of a recipe for class folders, or for one folder without labels."""
     if labelled:
         return host().pretrain_loader(recipe(images, tmp_path, "ncl")).dataset
@@ -402,7 +404,7 @@ def portable_samples(images: Path, tmp_path: Path, labelled: bool):
     flat.mkdir()
     for path in (images / "train").glob("*/*.png"):
         (flat / f"{path.parent.name}_{path.name}").write_bytes(path.read_bytes())
-    cfg = recipe(images, tmp_path, "ncl")
+    cfg = recipe(images, tmp_path, "ncl", *options)
     cfg.data.train_path, cfg.data.no_labels, cfg.data.val_path = str(flat), True, None
     return host().pretrain_loader(cfg).dataset
 
@@ -442,9 +444,18 @@ def test_training_images_are_loaded_by_a_spawned_process(images, tmp_path):
         torch.testing.assert_close(crops, own_crops)
 
 
-def test_images_without_labels_are_listed_by_name(images, tmp_path, monkeypatch):
-    listdir = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda folder: sorted(listdir(folder), reverse=True))
-    samples = portable_samples(images, tmp_path, labelled=False)
-    assert samples.images == sorted(samples.images)
-    assert len(samples.images) == 48
+@pytest.mark.parametrize("fraction", [-1, pytest.param(0.25, marks=needs_main)])
+def test_images_without_labels_are_the_same_in_any_file_system(
+    images, tmp_path, monkeypatch, fraction
+):
+    listdir, listed = os.listdir, []
+    for reverse in (False, True):
+        monkeypatch.setattr(os, "listdir", lambda path, r=reverse: sorted(listdir(path), reverse=r))
+        out = tmp_path / str(reverse)
+        out.mkdir()
+        options = [f"data.fraction={fraction}"]
+        listed.append(portable_samples(images, out, labelled=False, options=options).images)
+    assert listed[0] == listed[1]
+    assert len(listed[0]) == (48 if fraction == -1 else 12)
+    if fraction == -1:
+        assert listed[0] == sorted(listed[0])

@@ -1,6 +1,7 @@
 """The methods in solo-learn's registry: construction, one training step, names, settings."""
 
 from math import isnan
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import solo_bayesncl
 from solo_bayesncl import settings
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.hosts import host
+from solo_bayesncl.methods.step_log import StepLogMixin
 from solo_bayesncl.objective import bayesncl_objective, ncl_objective
 
 solo_bayesncl.register()
@@ -139,6 +141,54 @@ def test_training_step_logs_loss_terms_open_rate_and_empty_codes():
     assert set(model.logged) == logged
     assert 0 < model.logged["train_gate_open_rate"] < 1
     assert model.logged["train_kl_loss"] > 0
+
+
+def test_step_without_a_trainer_is_that_of_a_plain_module():
+    torch.manual_seed(0)
+    model = host().build(config("bayesncl")).train()
+    assert float(model.training_step(batch(), 1)) == pytest.approx(
+        float(build("bayesncl").train().training_step(batch(), 1))
+    )
+
+
+class Logged:
+    """In place of Lightning's module: keeps what `log` is called with."""
+
+    def __init__(self, training: bool):
+        self._trainer = SimpleNamespace(training=training)
+        self.calls = {}
+
+    def log(self, name, value, prog_bar=False, **options):
+        self.calls[name] = {"prog_bar": prog_bar, **options}
+
+
+class Method(StepLogMixin, Logged):
+    pass
+
+
+def test_values_of_step_and_epoch_are_logged_apart_with_all_other_options():
+    method = Method(training=True)
+    method.log("a", 1.0, on_epoch=True, sync_dist=True, prog_bar=True, reduce_fx="max")
+    common = {"prog_bar": True, "reduce_fx": "max"}
+    assert method.calls == {
+        "a_step": {"on_step": True, "on_epoch": False, "sync_dist": False, **common},
+        "a_epoch": {"on_step": False, "on_epoch": True, "sync_dist": True, **common},
+    }
+
+
+@pytest.mark.parametrize(
+    ("training", "options"),
+    [
+        (False, {"on_epoch": True, "sync_dist": True}),
+        (True, {"on_epoch": True}),
+        (True, {"sync_dist": True}),
+        (True, {"on_epoch": True, "on_step": False, "sync_dist": True}),
+    ],
+)
+def test_other_values_are_logged_as_lightning_does(training, options):
+    method = Method(training)
+    method.log("a", 1.0, True, **options)
+    assert method.calls == {"a": {"prog_bar": True, **options}}
 
 
 def test_interpretability_is_logged_on_the_first_batch_of_an_epoch_only():

@@ -11,6 +11,7 @@ import solo.methods.base
 import solo.methods.linear
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
+from sklearn.model_selection import train_test_split
 from solo.args import linear as linear_args
 from solo.args import pretrain as pretrain_args
 from solo.data import classification_dataloader, pretrain_dataloader
@@ -184,19 +185,23 @@ def _explained_fraction(cfg: DictConfig):
 
 
 def pretrain_loader(cfg: DictConfig):
+    no_labels = cfg.data.no_labels
     with _explained_fraction(cfg):
         dataset = pretrain_dataloader.prepare_datasets(
             cfg.data.dataset,
             pretrain_transform(cfg),
             train_data_path=cfg.data.train_path,
             data_format=cfg.data.format,
-            no_labels=cfg.data.no_labels,
-            data_fraction=cfg.data.fraction,
+            no_labels=no_labels,
+            data_fraction=-1 if no_labels else cfg.data.fraction,
         )
+        dataset = portable(dataset)
+        if no_labels and _fraction(cfg) > 0:  # solo-learn's choice, but from the sorted images
+            dataset.images, _ = train_test_split(
+                dataset.images, train_size=cfg.data.fraction, random_state=42
+            )
     return pretrain_dataloader.prepare_dataloader(
-        portable(dataset),
-        batch_size=cfg.optimizer.batch_size,
-        num_workers=cfg.data.num_workers,
+        dataset, batch_size=cfg.optimizer.batch_size, num_workers=cfg.data.num_workers
     )
 
 

@@ -16,21 +16,27 @@ class StepLogMixin:
     end of the epoch.
     """
 
-    def log(self, name: str, value: Any, **options: Any) -> None:
-        """As Lightning's, but values of step and epoch are those of `log_step`."""
-        both = options.get("on_epoch") and options.get("on_step", True) in (None, True)
-        if both and options.get("sync_dist") and self.trainer.training:
-            self.log_step({name: value})
+    def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
+        """As Lightning's, but values of step and epoch over processes are those of `log_step`."""
+        over_processes = options.get("on_epoch") and options.get("sync_dist") and not args
+        if self._is_training() and over_processes and options.get("on_step") in (None, True):
+            self.log_step({name: value}, **options)
         else:
-            super().log(name, value, **options)
+            super().log(name, value, *args, **options)
 
-    def log_step(self, values: Mapping[str, Tensor]) -> None:
+    def _is_training(self) -> bool:
+        return self._trainer is not None and self._trainer.training
+
+    def log_step(self, values: Mapping[str, Tensor], **options: Any) -> None:
         """Logs scalars of a training step and their means over the epoch.
 
         Args:
             values: name -> scalar on the module's device; a value elsewhere could not be reduced
                 where the process group is NCCL's.
+            options: others of Lightning's `log`.
         """
+        step = options | {"on_step": True, "on_epoch": False, "sync_dist": False}
+        epoch = options | {"on_step": False, "on_epoch": True, "sync_dist": True}
         for name, value in values.items():
-            self.log(f"{name}_step", value, on_step=True, on_epoch=False)
-            self.log(f"{name}_epoch", value, on_step=False, on_epoch=True, sync_dist=True)
+            self.log(f"{name}_step", value, **step)
+            self.log(f"{name}_epoch", value, **epoch)
