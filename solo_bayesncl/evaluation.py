@@ -400,8 +400,8 @@ def measure(subject: Subject) -> dict[str, Any]:
 def on_device(device: torch.device, compute: Callable[..., Result], *tensors: Tensor) -> Result:
     """`compute(*tensors)` on a GPU, or on the CPU where the GPU's memory does not suffice.
 
-    Tensors that it returns stay where they were computed. Devices other than CUDA's compute nothing
-    here, as metrics take float64.
+    Tensors that it returns stay where they were computed. Other devices than CUDA's are not used:
+    metrics need float64, which MPS lacks.
     """
     if device.type == "cuda":
         try:

@@ -11,7 +11,6 @@ import solo.methods.base
 import solo.methods.linear
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
-from sklearn.model_selection import train_test_split
 from solo.args import linear as linear_args
 from solo.args import pretrain as pretrain_args
 from solo.data import classification_dataloader, pretrain_dataloader
@@ -197,6 +196,8 @@ def pretrain_loader(cfg: DictConfig):
         )
         dataset = portable(dataset)
         if no_labels and _fraction(cfg) > 0:  # solo-learn's choice, but from the sorted images
+            from sklearn.model_selection import train_test_split  # slow to import
+
             dataset.images, _ = train_test_split(
                 dataset.images, train_size=cfg.data.fraction, random_state=42
             )
