@@ -73,7 +73,9 @@ class SeededOrder(DistributedSampler):
 
 
 class SeededLoader(DataLoader):
-    """A loader that tells its order the epoch before each pass.
+    """A loader that tells its order the epoch when a pass begins, with its first batch.
+
+    Lightning asks for the iterator of a resumed run before it knows the epoch.
 
     Args:
         current_epoch: says what epoch it is.
@@ -113,7 +115,7 @@ class SeededLoader(DataLoader):
         self.dataset.epoch = epoch
         if isinstance(self.sampler, SeededOrder):  # Lightning's overfit_batches replaces it
             self.sampler.set_epoch(epoch)
-        return super().__iter__()
+        yield from super().__iter__()
 
 
 class SeededSteps(Callback):

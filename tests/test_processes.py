@@ -155,6 +155,20 @@ def test_loader_processes_that_outlive_an_epoch_draw_numbers_of_the_next(context
     assert drawn == passes(6)
 
 
+def test_pass_that_is_asked_for_before_the_epoch_is_known_is_that_of_its_first_batch():
+    """As Lightning 2.6 does when it resumes a run."""
+    from solo_bayesncl.seeding import SeededLoader
+
+    trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
+    loader = DataLoader(Drawing(), 6, drop_last=True, num_workers=1)
+    batches = iter(SeededLoader.like(loader, 0, trainer))
+    trainer.current_epoch = 1
+    expected = passes(6, epochs=(1,))[0]
+    drawn = [{int(i): (t.tolist(), float(n), float(r)) for i, t, n, r in zip(*b, strict=True)}
+             for b in batches]  # fmt: skip
+    assert drawn == expected
+
+
 @pytest.mark.parametrize("copied", ["trained on", "validated on"])
 def test_loaders_load_as_the_given_one(copied):
     from solo_bayesncl.processes import share_of
