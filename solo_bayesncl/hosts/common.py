@@ -109,7 +109,7 @@ def dali_missing(error: ImportError) -> InputError:
     """What to say where DALI cannot be imported."""
     return InputError(
         f"data.format=dali needs NVIDIA DALI, which cannot be imported: {error}. "
-        'Install it with `pip install "solo-bayesncl[dali]"` or set data.format=image_folder.'
+        "Install the package that `solo-bayesncl doctor` names, or set data.format=image_folder."
     )
 
 
