@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from solo_bayesncl import settings
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
+from solo_bayesncl.precision import lightning_2_name
 from solo_bayesncl.settings import is_number
 
 DATASETS = ("cifar10", "cifar100", "stl10", "imagenet", "imagenet100", "custom")
@@ -249,10 +250,7 @@ def fit_to_machine(cfg: DictConfig) -> None:
         cfg.strategy = "auto"
     elif cfg.get("strategy") in (None, "auto"):
         cfg.strategy = "ddp"
-    precision = cfg.get("precision", "32-true")
-    cfg.precision = {16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}.get(
-        precision, precision
-    )
+    cfg.precision = lightning_2_name(cfg.get("precision", "32-true"))
     if cfg.accelerator == "cpu":
         if cfg.precision == "16-mixed":
             say("precision=16-mixed runs as bf16-mixed on the CPU.")

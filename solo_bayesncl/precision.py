@@ -9,7 +9,12 @@ from solo_bayesncl.errors import require_one_of
 AS_TRAINED = "auto"
 # Lightning's names; weights are float32 in each of them
 PRECISIONS = {"32-true": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-_TRAINED = {16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
+_OTHER_NAMES = {16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+def lightning_2_name(precision: str | int | None) -> str | int | None:
+    """The name in Lightning 2 of a mixed precision in any of Lightning's forms; others as given."""
+    return _OTHER_NAMES.get(precision, precision)
 
 
 def check_precision(precision: str, option: str) -> None:
@@ -31,7 +36,7 @@ def resolve_precision(requested: str, trained: str | int | None, device: torch.d
     """
     if requested != AS_TRAINED:
         return requested
-    trained = _TRAINED.get(trained, trained)
+    trained = lightning_2_name(trained)
     return trained if device.type != "cpu" and trained in PRECISIONS else "32-true"
 
 
