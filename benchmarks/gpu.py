@@ -31,7 +31,7 @@ import torch
 from gpu_rows import EPOCHS, EXACT, NO_TF32, ROOT, Bench, FailureError, OutOfTimeError, Recipes
 from PIL import Image
 
-from solo_bayesncl.hosts import scripts_use_hydra
+from solo_bayesncl.adapters import scripts_use_hydra
 
 SECONDS = 600
 LEAST_SECONDS = 20  # a row is not begun with less time than this

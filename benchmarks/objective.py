@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from solo_bayesncl.hosts import host
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.losses import info_nce
 from solo_bayesncl.metrics import summary
 from solo_bayesncl.objective import bayesncl_objective, ncl_objective
@@ -46,7 +46,7 @@ def milliseconds(step, device: str) -> float:
 def host_simclr_loss(z: torch.Tensor, indexes: torch.Tensor) -> torch.Tensor:
     from solo.losses.simclr import simclr_loss_func
 
-    if host().NAME == "solo-learn main":
+    if adapter().NAME == "solo-learn main":
         return simclr_loss_func(z, indexes=indexes, temperature=0.2)
     return simclr_loss_func(*z.chunk(2), temperature=0.2)
 
@@ -72,7 +72,7 @@ def main() -> None:
 
     steps = {
         "three products of Z Z^T's size": products,
-        f"SimCLR's loss of {host().NAME}": lambda: host_simclr_loss(z, indexes).backward(),
+        f"SimCLR's loss of {adapter().NAME}": lambda: host_simclr_loss(z, indexes).backward(),
         "info_nce": lambda: info_nce(F.normalize(z, dim=1), indexes).backward(),
         "ncl_objective": lambda: ncl_objective(
             z, indexes, non_neg="rep_relu", temperature=0.2

@@ -22,11 +22,11 @@ import torch
 from objective import GATE, milliseconds
 
 from solo_bayesncl import metrics
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.commands import pretrain
-from solo_bayesncl.commands.recipes import compose_recipe
-from solo_bayesncl.hosts import host
 from solo_bayesncl.objective import bayesncl_objective, ncl_objective
-from solo_bayesncl.seeding import SeededSteps
+from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.training.seeding import SeededSteps
 
 STEPS, WARMUP = 50, 10
 IMAGENET_STEPS = 990  # of an epoch of ImageNet-100: 126689 images in batches of 128
@@ -60,7 +60,7 @@ class Batches:
         return iter([self.batch] * self.count)
 
 
-class Clock(host().pl.callbacks.Callback):
+class Clock(adapter().pl.callbacks.Callback):
     """Time and peak memory of the steps after `WARMUP` of them."""
 
     def __init__(self, device: str):
@@ -88,7 +88,7 @@ class Clock(host().pl.callbacks.Callback):
 def train(cfg, device: str, steps: int) -> Clock:
     """Trains on a random batch; `cfg` is a prepared recipe."""
     gc.collect()  # the model before, which its trainer refers to and it to the trainer
-    host().pl.seed_everything(cfg.seed)
+    adapter().pl.seed_everything(cfg.seed)
     model = pretrain.build(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
@@ -97,10 +97,10 @@ def train(cfg, device: str, steps: int) -> Clock:
     targets = torch.randint(0, cfg.data.num_classes, (size,), device=device)
     batch = [torch.arange(size, device=device), crops, targets]
     clock = Clock(device)
-    trainer = host().pl.Trainer(
+    trainer = adapter().pl.Trainer(
         accelerator=cfg.accelerator,
         devices=1,
-        precision=host().precision(cfg.precision),
+        precision=adapter().precision(cfg.precision),
         max_epochs=1,
         logger=False,
         callbacks=[clock, SeededSteps(cfg.seed)],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from solo_bayesncl.encoder import Encoder
+    from solo_bayesncl.sharing.encoder import Encoder
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_encoder", "register"]
@@ -21,10 +21,10 @@ def register() -> None:
     Raises:
         InputError: if no solo-learn is installed.
     """
-    from solo_bayesncl.hosts import host
+    from solo_bayesncl.adapters import adapter
     from solo_bayesncl.methods import METHODS
 
-    registry = host().METHODS
+    registry = adapter().METHODS
     for name, method in METHODS.items():
         if registry.get(name, method) is not method:
             logging.getLogger(__name__).warning(
@@ -49,11 +49,11 @@ def load_encoder(path: str | Path, precision: str = "auto") -> Encoder:
 
     Returns:
         From (N, 3, H, W) images, normalised, to (N, D) float32 codes; see
-        `solo_bayesncl.encoder.Encoder`.
+        `solo_bayesncl.sharing.encoder.Encoder`.
 
     Raises:
         InputError: if there is no such run, or it does not fit the installed solo-learn.
     """
-    from solo_bayesncl.encoder import Encoder
+    from solo_bayesncl.sharing.encoder import Encoder
 
     return Encoder.load(path, precision)

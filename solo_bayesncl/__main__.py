@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import keyword
 import sys
 import warnings
 
@@ -43,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments and arguments[0] in HYDRA_COMMANDS:
             return _command(arguments[0]).run(arguments[1:])
         if arguments and arguments[0].endswith(".py"):
-            from solo_bayesncl import scripts
+            from solo_bayesncl.recipes import search_path as scripts
 
             scripts.run(arguments[0], arguments[1:])
             return 0
@@ -58,8 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(name: str):
-    # `import` is a word of Python itself
-    module = f"{name}_" if keyword.iskeyword(name) else name
+    module = "import_official" if name == "import" else name
     return importlib.import_module(f"solo_bayesncl.commands.{module}")
 
 

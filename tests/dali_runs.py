@@ -16,11 +16,11 @@ from conftest import RECIPES, tiny
 from PIL import Image
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from solo_bayesncl import hosts, register
+from solo_bayesncl import adapters, register
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.hosts import host
+from solo_bayesncl.adapters import adapter
 
-OLD_RELEASE = hosts.find()[1].endswith("solo_1_0_2")
+OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
 BATCH = 4
 CLASSES = 2
 DALI = ["data.format=dali", "dali.device=cpu", "data.num_workers=1"]
@@ -116,12 +116,12 @@ def pretrain(folder: Path, out: Path, *overrides: str, name: str = "ncl", hosts_
     size.append("data.val_path=null")
     overrides = tiny(folder, out, *DALI, *PLAIN, *size, *overrides)
     # 1.0.2's SimCLR is adapted: not what the registry holds
-    method = host().SimCLR if name == "simclr" else host().METHODS[name.split("_")[0]]
+    method = adapter().SimCLR if name == "simclr" else adapter().METHODS[name.split("_")[0]]
     with ExitStack() as stack:
         stack.enter_context(recorded(method, steps))
         if hosts_own is not None:
             own = partial(hosts_own_module, encode=hosts_own)
-            stack.enter_context(mock.patch.object(host(), "dali_pretrain", own))
+            stack.enter_context(mock.patch.object(adapter(), "dali_pretrain", own))
         assert main(["pretrain", *recipe, *overrides]) == 0
     return steps
 
@@ -140,7 +140,7 @@ def _own_of_main(cfg, encode: bool):
     return dali_dataloader.PretrainDALIDataModule(
         dataset="custom",
         train_data_path=cfg.data.train_path,
-        transforms=host()._crops(cfg, build),
+        transforms=adapter()._crops(cfg, build),
         num_large_crops=2,
         num_small_crops=0,
         num_workers=1,
@@ -161,7 +161,7 @@ def _own_of_1_0_2(cfg, encode: bool):
 
     dali.PretrainPipeline = type("PretrainPipeline", (PretrainPipeline, OnCPU), {})
 
-    class Data(dali.PretrainABC, host().pl.LightningDataModule):
+    class Data(dali.PretrainABC, adapter().pl.LightningDataModule):
         """As the release mixes it into a method."""
 
         def __init__(self):
@@ -170,7 +170,7 @@ def _own_of_1_0_2(cfg, encode: bool):
                 "dali_device": "cpu", "num_workers": 1, "dataset": "custom", "no_labels": False,
                 "data_dir": "", "train_dir": cfg.data.train_path, "num_crops_per_aug": [2],
                 "unique_augs": 1, "encode_indexes_into_labels": encode,
-                "transform_kwargs": host()._augmentation_options(cfg, cfg.augmentations[0]),
+                "transform_kwargs": adapter()._augmentation_options(cfg, cfg.augmentations[0]),
             }  # fmt: skip
 
         batch_size, device = cfg.optimizer.batch_size, "cpu"

@@ -11,7 +11,7 @@ from processes_worker import small_model
 from test_methods import batch
 from torch import nn
 
-from solo_bayesncl.hosts import host
+from solo_bayesncl.adapters import adapter
 
 
 def log_an_epoch(rank: int, folder: str, methods: tuple[str, ...]) -> None:
@@ -59,7 +59,7 @@ def _log_an_epoch(method: str) -> dict[str, object]:
 
 def _trainer_in_an_epoch(model: nn.Module):
     """Lightning's trainer as it is within an epoch of DDP on a GPU."""
-    trainer = host().pl.Trainer(
+    trainer = adapter().pl.Trainer(
         accelerator="cpu", devices=1, strategy="ddp", logger=False, enable_checkpointing=False
     )
     trainer.training = True

@@ -9,9 +9,9 @@ import torch.distributed as dist
 
 def gather_gradient(rank: int, world_size: int, folder: str) -> None:
     """Gradient of a nonlinear function of rows gathered with solo-learn's `gather`."""
-    from solo_bayesncl.hosts import host
+    from solo_bayesncl.adapters import adapter
 
-    host()
+    adapter()
     from solo.utils.misc import gather
 
     dist.init_process_group(

@@ -11,9 +11,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import solo_bayesncl
-from solo_bayesncl.hosts import host
-from solo_bayesncl.settings import CONTRASTIVE
-from solo_bayesncl.sync_batchnorm import synchronise
+from solo_bayesncl.adapters import adapter
+from solo_bayesncl.recipes.method_kwargs import CONTRASTIVE
+from solo_bayesncl.training.sync_batchnorm import synchronise
 
 # (layer, shape of the rows of all processes)
 LAYERS = {
@@ -106,7 +106,7 @@ def small_model(method: str) -> nn.Module:
     cfg.momentum = {"base_tau": 0.5}
     torch.manual_seed(0)
     with small_backbone():
-        return host().build(cfg).train()
+        return adapter().build(cfg).train()
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def small_backbone() -> Iterator[None]:
         model.inplanes = 8
         return model
 
-    table = getattr(host().BaseMethod, "_BACKBONES", {})  # main's
+    table = getattr(adapter().BaseMethod, "_BACKBONES", {})  # main's
     with patch("torchvision.models.resnet18", small), patch.dict(table, resnet18=small):
         yield
 

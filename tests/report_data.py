@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from solo_bayesncl.comparison import compare
+from solo_bayesncl.comparison.statistics import compare
 from solo_bayesncl.metrics import mutual_information, per_dimension
 
 METHODS = ("simclr", "ncl", "bayesncl")

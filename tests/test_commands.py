@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import RECIPES, make_images, only_run, solo_bayesncl, tiny
 
-from solo_bayesncl import hosts
+from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
 
 RUN_FILES = {"args.json", "metrics.csv"}
@@ -68,7 +68,7 @@ def test_bar_shows_the_terms_of_the_loss_that_the_curves_got_last(images, tmp_pa
 
 
 def test_record_holds_every_setting_of_the_method(trained):
-    from solo_bayesncl.settings import BAYESNCL
+    from solo_bayesncl.recipes.method_kwargs import BAYESNCL
 
     record = json.loads((trained / "args.json").read_text())
     assert set(record["method_kwargs"]) == set(BAYESNCL)
@@ -227,10 +227,10 @@ def test_dali_epochs_hold_every_image_once_and_validation_is_read_whole(
     """1.0.2's own validation iterator is left half read by Lightning's sanity check."""
     pytest.importorskip("nvidia.dali")
     import solo_bayesncl
-    from solo_bayesncl.hosts import host
+    from solo_bayesncl.adapters import adapter
 
     solo_bayesncl.register()
-    method = host().METHODS["ncl"]
+    method = adapter().METHODS["ncl"]
     seen = {"training_step": [], "validation_step": []}
 
     def recorded(name):
@@ -373,7 +373,7 @@ def test_demo_is_a_comparison_on_data_with_factors_and_ends_with_its_page(
 def test_doctor_finds_the_installed_release(capsys):
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert hosts.find()[0] in text
+    assert adapters.find()[0] in text
     assert torch.__version__.split("+")[0] in text
     assert "Pretraining can run." in text
 

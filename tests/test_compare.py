@@ -205,8 +205,8 @@ def test_methods_of_the_host_take_part_at_their_own_representation(images, tmp_p
 @pytest.mark.parametrize("name", sorted(p.stem for p in (RECIPES / "compare").glob("*.yaml")))
 def test_every_comparison_of_the_package_can_be_planned(name, images, tmp_path):
     """Its recipes compose and pass every check, on the data that are given."""
-    from solo_bayesncl.commands.jobs import Plan
-    from solo_bayesncl.commands.recipes import compose_recipe
+    from solo_bayesncl.comparison.jobs import Plan
+    from solo_bayesncl.recipes.compose import compose_recipe
 
     cfg = compose_recipe("scripts/compare", name, [f"out={tmp_path}", "seeds=[0]"])
     cfg.overrides += [
@@ -228,7 +228,7 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
 ):
     """At one seed; also if one has more to draw when it is built, and noise in its steps."""
     import solo_bayesncl
-    from solo_bayesncl.hosts import host
+    from solo_bayesncl.adapters import adapter
 
     solo_bayesncl.register()
     seen, backbones, steps = {}, {}, []
@@ -245,8 +245,8 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
         monkeypatch.setattr(method, "training_step", record)
 
     # the host's SimCLR as the registry builds it, and ours below it
-    for method in {host().SimCLR, *host().METHODS.values()} & {
-        host().SimCLR, host().METHODS["ncl"], host().METHODS["bayesncl"], host().METHODS["simclr"]
+    for method in {adapter().SimCLR, *adapter().METHODS.values()} & {
+        adapter().SimCLR, adapter().METHODS["ncl"], adapter().METHODS["bayesncl"], adapter().METHODS["simclr"]
     }:  # fmt: skip
         if "training_step" in vars(method):
             recorded(method)

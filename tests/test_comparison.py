@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from solo_bayesncl import comparison, files
-from solo_bayesncl.comparison import compare, interval
+from solo_bayesncl import files
+from solo_bayesncl.comparison import statistics as comparison
+from solo_bayesncl.comparison.statistics import compare, interval
 from solo_bayesncl.report import catalogue, formats, tables
 
 

@@ -14,23 +14,23 @@ from test_methods import batch, config
 from torch import nn
 
 import solo_bayesncl
-from solo_bayesncl import hosts
+from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.commands.pretrain import pretrain
-from solo_bayesncl.commands.recipes import compose_recipe
 from solo_bayesncl.data.digits import make_digits
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation import load_model
-from solo_bayesncl.hosts import host
+from solo_bayesncl.evaluation.encode import load_model
 from solo_bayesncl.losses import bernoulli_kl, info_nce
-from solo_bayesncl.methods.contrastive import COMPARED
-from solo_bayesncl.runs import Run
-from solo_bayesncl.settings import CONTRASTIVE, METHODS, REQUIRED
+from solo_bayesncl.methods.contrastive import LOSS_INPUTS
+from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.recipes.method_kwargs import CONTRASTIVE, METHODS, REQUIRED
+from solo_bayesncl.runs.run import Run
 
 solo_bayesncl.register()
 
-OLD_RELEASE = hosts.find()[1].endswith("solo_1_0_2")
-HERE = [name for name in COMPARED if host().method(name) is not None]
+OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
+HERE = [name for name in LOSS_INPUTS if adapter().method(name) is not None]
 VARIANTS = [f"{prefix}_{name}" for prefix in ("ncl", "bayesncl") for name in HERE]
 OWN = {"queue_size": 64, "pred_hidden_dim": 24}
 
@@ -44,25 +44,25 @@ def config_of(method: str, **method_kwargs):
 
 def build(method: str, **method_kwargs):
     torch.manual_seed(0)
-    model = host().build(config_of(method, **method_kwargs))
+    model = adapter().build(config_of(method, **method_kwargs))
     record_log(model)
     return model.train()
 
 
 def test_every_method_that_the_host_has_is_registered_in_both_variants():
-    assert {"mocov2plus", "supcon", "nnclr"} <= set(HERE) <= set(host().method_names())
-    assert set(VARIANTS) <= set(host().METHODS)
-    assert set(CONTRASTIVE) == set(COMPARED)
+    assert {"mocov2plus", "supcon", "nnclr"} <= set(HERE) <= set(adapter().method_names())
+    assert set(VARIANTS) <= set(adapter().METHODS)
+    assert set(CONTRASTIVE) == set(LOSS_INPUTS)
 
 
 @pytest.mark.parametrize("method", VARIANTS)
 def test_variant_is_the_method_of_the_host(method):
     name = method.rpartition("_")[2]
     model = build(method)
-    assert isinstance(model, host().method(name))
+    assert isinstance(model, adapter().method(name))
     own = set(build_host(name).state_dict())
     more = {key.split(".")[0] for key in set(model.state_dict()) - own}
-    gates = {"gating_head", *(["momentum_gating_head"] if COMPARED[name].momentum else [])}
+    gates = {"gating_head", *(["momentum_gating_head"] if LOSS_INPUTS[name].momentum else [])}
     assert more == (gates if method.startswith("bayesncl") else set())
     assert own <= set(model.state_dict())
 
@@ -72,13 +72,13 @@ def build_host(name: str):
     cfg.method_kwargs.update({key: OWN[key] for key in CONTRASTIVE[name]})
     cfg.momentum = {}
     torch.manual_seed(0)
-    return host().method(name)(cfg)
+    return adapter().method(name)(cfg)
 
 
 @pytest.mark.parametrize("method", VARIANTS)
 def test_what_the_loss_compares_are_codes(method, monkeypatch):
     """Non-negative and of unit length on both sides: queries, keys and what enters a queue."""
-    model, compared = build(method), COMPARED[method.rpartition("_")[2]]
+    model, compared = build(method), LOSS_INPUTS[method.rpartition("_")[2]]
     seen = []
     for forward, names in (("forward", compared.online), ("momentum_forward", compared.momentum)):
         if names:
@@ -113,7 +113,7 @@ def test_batch_without_any_label_trains(method, momentum_classifier):
     indexes, images, targets = batch()
     cfg = config_of(method)
     cfg.momentum = {"classifier": momentum_classifier}
-    model = host().build(cfg).train()
+    model = adapter().build(cfg).train()
     record_log(model)
     loss = model.training_step([indexes, images, torch.full_like(targets, -1)], 0)
     loss.backward()
@@ -150,7 +150,7 @@ def test_losses_of_the_host_are_those_of_the_papers(name):
     logged = record_log(model)
     with torch.no_grad():
         outs = [model(view) for view in batch()[1]]
-        keys = [model.momentum_forward(view) for view in batch()[1] if COMPARED[name].momentum]
+        keys = [model.momentum_forward(view) for view in batch()[1] if LOSS_INPUTS[name].momentum]
     queue = model.queue.clone() if hasattr(model, "queue") else None
     model.training_step(batch(), 1)
     unit = functools.partial(F.normalize, dim=1)
@@ -228,12 +228,12 @@ def test_wrong_settings_are_refused(method, change, expected):
     own = {key: OWN[key] for key in CONTRASTIVE[method.rpartition("_")[2]]}
     cfg.method_kwargs.update({**own, **change})
     with pytest.raises(InputError, match=expected):
-        host().build(cfg)
+        adapter().build(cfg)
 
 
 @pytest.mark.parametrize("name", HERE)
 def test_host_and_variants_can_be_compared(name, images, tmp_path):
-    from solo_bayesncl.commands.jobs import Plan
+    from solo_bayesncl.comparison.jobs import Plan
 
     methods = f"[{name},ncl_{name},bayesncl_{name}]"
     overrides = [f"methods={methods}", "seeds=[0]", f"out={tmp_path}", "recipes=demo"]
@@ -269,7 +269,7 @@ def test_recipes_of_the_host_are_checked_as_ours(name, change, expected, jpegs, 
 
 
 def test_momentum_of_a_resumed_run_goes_on(monkeypatch):
-    host().mend()
+    adapter().patch_solo_learn()
     model = build("ncl_mocov2plus")
     trainer = SimpleNamespace(global_step=50, estimated_stepping_batches=100)
     monkeypatch.setattr(type(model), "trainer", trainer)
@@ -281,15 +281,15 @@ def test_momentum_of_a_resumed_run_goes_on(monkeypatch):
 def test_data_that_the_loss_cannot_take_are_refused():
     cfg = config("ncl_nnclr", small_crops=2, **OWN)
     with pytest.raises(InputError, match="2 large and 2 small"):
-        host().build(cfg)
+        adapter().build(cfg)
     cfg = config("ncl_supcon")
     cfg.data.no_labels = True
     with pytest.raises(InputError, match="data.no_labels=True"):
-        host().build(cfg)
+        adapter().build(cfg)
 
 
 @pytest.mark.parametrize("folder", ["demo", "cifar", "custom"])
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", LOSS_INPUTS)
 def test_host_and_variants_have_recipes(folder, name):
     """Alike but for what makes a method another: ready for a comparison."""
     recipes = [
@@ -346,7 +346,7 @@ def small_backbone(monkeypatch):
         return model
 
     monkeypatch.setattr("torchvision.models.resnet18", small)  # where 1.0.2 takes it from
-    table = getattr(host().BaseMethod, "_BACKBONES", {})  # main's
+    table = getattr(adapter().BaseMethod, "_BACKBONES", {})  # main's
     monkeypatch.setitem(table, "resnet18", small)
 
 
@@ -370,9 +370,9 @@ def test_variant_learns_on_the_demo_data(method, digits, tmp_path, small_backbon
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in options.items()]
     run = Run.open(pretrain(compose_recipe(str(RECIPES / "pretrain/demo"), method, overrides)))
-    trained, untrained = load_model(run), host().build(run.cfg).eval()
+    trained, untrained = load_model(run), adapter().build(run.cfg).eval()
     run.cfg.data.train_path = run.cfg.data.val_path
-    dataset = host().pretrain_loader(run.cfg).dataset
+    dataset = adapter().pretrain_loader(run.cfg).dataset
     torch.manual_seed(0)
     views = [torch.stack([dataset[i][1][view] for i in range(64)]) for view in (0, 1)]
     assert nce_of_two_views(trained, views) < nce_of_two_views(untrained, views) - 0.1

@@ -24,8 +24,8 @@ from dali_runs import (
 from test_hosts import recipe
 
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.hosts import host
 
 RECIPE = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "ncl"]
 
@@ -57,7 +57,7 @@ def settings(folder, *overrides: str):
 
 def dali_loader(folder, *, epoch: int = 0, seed: int = 5, world_size: int = 1):
     """The training loader outside of a trainer."""
-    data = host().dali_pretrain(settings(folder, f"seed={seed}"))
+    data = adapter().dali_pretrain(settings(folder, f"seed={seed}"))
     data.trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=world_size)
     return data.train_dataloader()
 
@@ -148,7 +148,7 @@ def test_images_without_labels(folders, tmp_path):
 def test_fraction_is_that_of_the_torchvision_loader(folders, tmp_path):
     half = "++data.fraction=0.5"
     steps = pretrain(folders[16], tmp_path, half, "max_epochs=2")
-    samples = host().pretrain_loader(settings(folders[16], half)).dataset.samples
+    samples = adapter().pretrain_loader(settings(folders[16], half)).dataset.samples
     expected = sorted(int(Path(file).stem) for file, _ in samples)
     assert len(expected) == 8
     for epoch in range(2):
@@ -159,7 +159,7 @@ def test_linear_probe_has_all_its_steps_and_no_image_twice(folders, tmp_path):
     trained = tiny(folders[16], tmp_path, "wandb.enabled=False", "data.val_path=null")
     assert main(["pretrain", *RECIPE, *trained]) == 0
     steps = []
-    with recorded(host().LinearModel, steps):
+    with recorded(adapter().LinearModel, steps):
         status = main(
             [
                 "linear", "--config-path", str(RECIPES / "linear/custom"), "--config-name", "ncl",
@@ -245,7 +245,7 @@ def test_equalization_is_refused(folders):
     cfg = settings(folders[16])
     cfg.augmentations[0].equalization.prob = 0.1
     with pytest.raises(InputError, match=r"data.format=dali cannot equalize"):
-        host().dali_pretrain(cfg)
+        adapter().dali_pretrain(cfg)
 
 
 def test_unreadable_file_is_named(tmp_path, capsys):

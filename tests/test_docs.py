@@ -7,8 +7,8 @@ import pytest
 from conftest import RECIPES, ROOT
 
 from solo_bayesncl.__main__ import COMMANDS
-from solo_bayesncl.commands.recipes import compose_recipe
-from solo_bayesncl.settings import METHODS, NCL, REQUIRED
+from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.recipes.method_kwargs import METHODS, NCL, REQUIRED
 
 RECIPE_FILES = sorted(RECIPES.glob("*/*/*.yaml"))
 
@@ -95,11 +95,11 @@ def test_commands_typed_in_the_readme_exist():
         assert (RECIPES / folder / f"{name}.yaml").exists()
 
 
-def test_only_hosts_asks_which_release_is_installed():
+def test_only_adapters_ask_which_release_is_installed():
     """Arrows point one way: the torch-only modules import neither solo nor lightning."""
     package = ROOT / "solo_bayesncl"
     for path in package.rglob("*.py"):
-        if "hosts" in path.parts:
+        if "adapters" in path.parts:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
@@ -140,7 +140,7 @@ def test_every_comparison_of_the_package_is_documented():
 
 
 def test_every_key_of_a_comparison_is_documented():
-    from solo_bayesncl.commands.jobs import EVALUATION_KEYS, KEYS
+    from solo_bayesncl.comparison.jobs import EVALUATION_KEYS, KEYS
 
     text = (ROOT / "docs/compare.md").read_text()
     # what the program passes on to itself is not for people

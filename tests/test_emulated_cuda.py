@@ -13,10 +13,11 @@ from processes_worker import small_model
 from test_methods import batch
 
 import solo_bayesncl
-from solo_bayesncl import evaluation, explain, probes
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.evaluation import encode as evaluation
+from solo_bayesncl.evaluation import explain, probes
+from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.methods import METHODS
-from solo_bayesncl.options import Options
 
 solo_bayesncl.register()
 
@@ -116,7 +117,7 @@ def subject(images, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     recipe = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "bayesncl"]
     assert main(["pretrain", *recipe, *tiny(images, out)]) == 0
-    return evaluation.examine(only_run(out, "bayesncl"), Options(device="cpu"))
+    return evaluation.encode_splits(only_run(out, "bayesncl"), Options(device="cpu"))
 
 
 def test_images_pass_through_the_model_on_the_gpu_with_a_wait_for_each_batch(subject):

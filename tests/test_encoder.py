@@ -14,13 +14,14 @@ from PIL import Image
 from torch import nn
 
 import solo_bayesncl
-from solo_bayesncl import evaluation, runs
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.encoder import ImageTransform
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.evaluation import encode as evaluation
+from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.objective import Encoding
-from solo_bayesncl.options import Options
 from solo_bayesncl.precision import resolve_precision
+from solo_bayesncl.runs import run as runs
+from solo_bayesncl.sharing.encoder import ImageTransform
 
 # a gate between open and closed for untrained heads, and other values than the defaults
 GATE = ["method_kwargs.gate_threshold=0.49", "method_kwargs.sigmoid_temperature=0.7"]
@@ -95,7 +96,7 @@ def test_sampling_gate_is_free_of_noise(run, encoder, batch, tmp_path):
 
 
 def test_codes_are_those_that_are_evaluated(run, encoder, images):
-    codes = evaluation.examine(run, Options()).val.codes
+    codes = evaluation.encode_splits(run, Options()).val.codes
     paths = sorted((images / "val").glob("class_*/*.png"))
     with torch.no_grad():
         found = encoder(torch.stack([encoder.transform(Image.open(path)) for path in paths]))

@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import RECIPES, make_images, solo_bayesncl, tiny
 
-from solo_bayesncl import config
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.recipes import checks as config
 
 CUSTOM = ["pretrain", "--config-path", str(RECIPES / "pretrain/custom"), "--config-name"]
 
@@ -179,8 +179,8 @@ def test_dali_without_threads_is_refused(images, tmp_path, capsys):
 def test_damaged_checkpoint_is_refused(tmp_path, capsys, content, expected):
     (tmp_path / "args.json").write_text(json.dumps({"method": "ncl"}))
     (tmp_path / "x-ep=1.ckpt").write_bytes(content)
-    from solo_bayesncl import runs
     from solo_bayesncl.errors import InputError
+    from solo_bayesncl.runs import run as runs
 
     with pytest.raises(InputError, match=expected):
         runs.load_checkpoint(tmp_path / "x-ep=1.ckpt")
@@ -189,8 +189,8 @@ def test_damaged_checkpoint_is_refused(tmp_path, capsys, content, expected):
 def test_checkpoint_that_would_run_code_is_refused(tmp_path):
     import pickle
 
-    from solo_bayesncl import runs
     from solo_bayesncl.errors import InputError
+    from solo_bayesncl.runs import run as runs
 
     class Evil:
         def __reduce__(self):

@@ -13,10 +13,12 @@ from conftest import RECIPES, only_run, solo_bayesncl, tiny
 from omegaconf import OmegaConf
 from PIL import Image
 
-from solo_bayesncl import evaluation, explain, factors, metrics, probes
+from solo_bayesncl import metrics
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.options import Options
+from solo_bayesncl.evaluation import encode as evaluation
+from solo_bayesncl.evaluation import explain, factors, probes
+from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.report.catalogue import METRICS
 
 SPACES = ["backbone", "projections", "gate", "codes"]
@@ -62,7 +64,7 @@ def run(with_factors, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def subject(run):
-    return evaluation.examine(run, Options())
+    return evaluation.encode_splits(run, Options())
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def _of(result, path):
 
 
 def test_method_without_gate_has_two_spaces(images, tmp_path):
-    subject = evaluation.examine(trained_run(images, tmp_path, "ncl"), Options())
+    subject = evaluation.encode_splits(trained_run(images, tmp_path, "ncl"), Options())
     result = evaluation.measure(subject)
     assert {"backbone", "codes"} <= set(result)
     assert not {"gate", "projections"} & set(result)
@@ -122,7 +124,7 @@ def test_classes_are_matched_by_name_where_validation_lacks_one(run, with_factor
     """Folders are numbered in their order, so those behind the missing one shift."""
     shutil.copytree(with_factors, tmp_path / "data")
     shutil.rmtree(tmp_path / "data/val/class_1")
-    subject = evaluation.examine(run, Options(data=tmp_path / "data"))
+    subject = evaluation.encode_splits(run, Options(data=tmp_path / "data"))
     assert subject.classes == tuple(f"class_{i}" for i in range(6))
     folders = [path.split("/")[-2] for path, _ in subject.images.samples]
     assert [subject.classes[label] for label in subject.val.labels] == folders
@@ -138,7 +140,7 @@ def test_validation_class_that_training_lacks_is_refused(run, with_factors, tmp_
     shutil.copytree(with_factors, tmp_path / "data")
     (tmp_path / "data/val/class_3").rename(tmp_path / "data/val/crane")
     with pytest.raises(InputError, match="lacks: crane. Training has: class_0, .*--data DIR"):
-        evaluation.examine(run, Options(data=tmp_path / "data"))
+        evaluation.encode_splits(run, Options(data=tmp_path / "data"))
 
 
 def test_online_classifier_says_nothing_of_other_classes_of_the_same_number(
@@ -147,7 +149,7 @@ def test_online_classifier_says_nothing_of_other_classes_of_the_same_number(
     shutil.copytree(with_factors, tmp_path / "data")
     for folder in list((tmp_path / "data").glob("*/class_*")):
         folder.rename(folder.with_name(folder.name.replace("class", "kind")))
-    subject = evaluation.examine(run, Options(data=tmp_path / "data"))
+    subject = evaluation.encode_splits(run, Options(data=tmp_path / "data"))
     assert subject.classes[0] == "kind_0"
     assert evaluation.measure(subject)["accuracy"]["online_classifier"] is None
 
@@ -291,10 +293,10 @@ def write_metadata(path, subject, column):
 def test_metadata_that_nobody_asked_for_is_left_out(run, with_factors, tmp_path, capsys, text):
     data = shutil.copytree(with_factors, tmp_path / "data")
     (data / "metadata.csv").write_text(text)
-    assert evaluation.examine(run, Options(data=data)).factors == {}
+    assert evaluation.encode_splits(run, Options(data=data)).factors == {}
     assert "no factors are measured" in capsys.readouterr().err
     with pytest.raises(InputError, match="--metadata .*metadata.csv"):
-        evaluation.examine(run, Options(data=data, metadata=data / "metadata.csv"))
+        evaluation.encode_splits(run, Options(data=data, metadata=data / "metadata.csv"))
 
 
 # Probes
@@ -409,9 +411,9 @@ def test_any_timm_model_can_be_the_reference(run, timm_weights, tmp_path, suffix
     else:
         save_file(torch.load(timm_weights, weights_only=True), weights)
     options = Options(reference="resnet10t", reference_weights=weights)
-    subject = evaluation.examine(run, options)
+    subject = evaluation.encode_splits(run, options)
     assert subject.embeddings.shape == (24, 512)
-    own = evaluation.examine(run, Options())
+    own = evaluation.encode_splits(run, Options())
     assert torch.equal(own.embeddings, own.val.feats)
     score = metrics.monosemanticity(subject.val.codes, subject.embeddings)
     assert evaluation.measure(subject)["codes"]["monosemanticity"] == float(score.mean)
@@ -594,7 +596,7 @@ def test_negative_activations_describe_an_image_as_positive_ones_do(images, tmp_
     options = ["--image", str(path), "--top", "16", "--out", str(tmp_path / "out")]
     assert main(["explain", str(run), *options]) == 0
     printed = capsys.readouterr().out
-    (codes,) = explain.describe_image(evaluation.examine(run, Options()), path).codes
+    (codes,) = explain.describe_image(evaluation.encode_splits(run, Options()), path).codes
     assert codes.min() < 0
     assert f"{int((codes.abs() > metrics.ACTIVE).sum())} active dimensions" in printed
     places = [
@@ -622,7 +624,7 @@ def test_cifar_is_explained(cifar10, tmp_path, capsys):
     assert main(["explain", str(run)]) == 0
     assert "only images in folders can have factors" in capsys.readouterr().err
 
-    subject = evaluation.examine(run, Options())
+    subject = evaluation.encode_splits(run, Options())
     assert subject.classifier_fits
     table = json.loads((run / "dimensions.json").read_text())
     assert table["classes"] == [f"class {i}" for i in range(10)]

@@ -15,12 +15,13 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import solo_bayesncl
-from solo_bayesncl import exporting, runs
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.commands import export as command
-from solo_bayesncl.encoder import Encoder
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.hosts import host
+from solo_bayesncl.runs import run as runs
+from solo_bayesncl.sharing import export as exporting
+from solo_bayesncl.sharing.encoder import Encoder
 
 SUFFIXES = {"torchvision": ".pt", "timm": ".pth", "safetensors": ".safetensors", "onnx": ".onnx"}
 GATE = ["method_kwargs.gate_threshold=0.49", "method_kwargs.sigmoid_temperature=0.7"]
@@ -47,7 +48,7 @@ def untrained(run: Path, folder: Path, **changes) -> Path:
         OmegaConf.update(cfg, key, value, force_add=True)
     folder.mkdir()
     torch.manual_seed(0)
-    torch.save({"state_dict": host().build(cfg).state_dict()}, folder / "a-ep=0.ckpt")
+    torch.save({"state_dict": adapter().build(cfg).state_dict()}, folder / "a-ep=0.ckpt")
     (folder / "args.json").write_text(json.dumps(OmegaConf.to_container(cfg)))
     return folder
 

@@ -202,7 +202,7 @@ def test_dali_trains_on_the_gpu(jpegs, tmp_path):
 ONE_PROCESS_OF_DDP = """
 import sys
 
-from solo_bayesncl import config
+from solo_bayesncl.recipes import checks as config
 from solo_bayesncl.__main__ import main
 
 fit_to_machine = config.fit_to_machine

@@ -20,18 +20,18 @@ from test_methods import batch, build, config
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from solo_bayesncl import config as recipe_config
-from solo_bayesncl import hosts
+from solo_bayesncl import adapters
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.commands.pretrain import pretrain
-from solo_bayesncl.commands.recipes import compose_recipe
+from solo_bayesncl.data.transforms import evaluation_transform, probe_transform
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.hosts import host
 from solo_bayesncl.losses import info_nce
 from solo_bayesncl.nn import normalize
-from solo_bayesncl.seeding import SeededLoader
-from solo_bayesncl.transforms import evaluation_transform, probe_transform
+from solo_bayesncl.recipes import checks as recipe_config
+from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.training.seeding import SeededLoader
 
-OLD_RELEASE = hosts.find()[1].endswith("solo_1_0_2")
+OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
 needs_main = pytest.mark.skipif(OLD_RELEASE, reason="solo-learn 1.0.2 lacks data.fraction")
 
 
@@ -44,8 +44,8 @@ def recipe(images: Path, out: Path, name: str, *overrides: str):
     cfg.augmentations[0].crop_size = 16
     recipe_config.check_pretrain(cfg)
     recipe_config.fit_to_machine(cfg)
-    host().check(cfg)
-    return host().pretrain_cfg(cfg)
+    adapter().check(cfg)
+    return adapter().pretrain_cfg(cfg)
 
 
 def test_learning_rates_scale_with_batch_devices_and_nodes(images, tmp_path):
@@ -69,9 +69,9 @@ class Steps:
     """Trains a method for some steps with the host's Lightning and keeps what happened."""
 
     def __init__(self, cfg, steps: int = 6, epochs: int = 2, **trainer_options):
-        pl = host().pl
+        pl = adapter().pl
         torch.manual_seed(0)
-        self.model = host().build(cfg)
+        self.model = adapter().build(cfg)
         self.rates: list[list[float]] = []
         self.losses: list[float] = []
         recorder = self
@@ -125,7 +125,7 @@ def test_schedule_moves_per_step_from_mains_start_through_warmup_to_cosine():
 
 def in_float16(scaler) -> list:
     """Lightning's plugin for `precision: 16-mixed`, on the CPU."""
-    plugins = host().pl.plugins
+    plugins = adapter().pl.plugins
     if hasattr(plugins, "MixedPrecision"):
         return [plugins.MixedPrecision("16-mixed", "cpu", scaler=scaler)]
     return [plugins.MixedPrecisionPlugin(16, "cpu", scaler=scaler)]
@@ -150,7 +150,7 @@ def test_step_whose_scaled_gradients_overflow_is_left_out():
     with small_backbone():
         left_out = Steps(cfg.copy(), steps=1, epochs=1, plugins=in_float16(scaler))
         torch.manual_seed(0)
-        untrained = dict(host().build(cfg.copy()).named_parameters())
+        untrained = dict(adapter().build(cfg.copy()).named_parameters())
     assert scaler.get_scale() == 2.0**59
     for name, parameter in left_out.model.named_parameters():
         assert torch.equal(parameter, untrained[name]), name
@@ -172,7 +172,7 @@ def test_lars_rescales_the_gradients_of_the_step_it_takes():
     cfg = config("ncl")
     cfg.scheduler.name = "none"
     cfg.optimizer.kwargs.exclude_bias_n_norm = True
-    model = host().build(cfg)
+    model = adapter().build(cfg)
     result = model.configure_optimizers()
     optimizer = result if not isinstance(result, tuple) else result[0][0]
     layer = model.projector[0]
@@ -279,7 +279,7 @@ def test_resuming_survives_list_valued_optimizer_options(tmp_path):
 def test_online_knn_runs_in_the_training_step():
     cfg = config("ncl")
     cfg.knn_eval = {"enabled": True, "k": 3}
-    model = host().build(cfg)
+    model = adapter().build(cfg)
     model.log = model.log_dict = lambda *_, **__: None
     model.training_step(batch(), 1)
     feats = torch.cat([f.flatten(1) for f in model.knn.train_features])
@@ -290,9 +290,9 @@ def test_online_knn_runs_in_the_training_step():
 def test_backbone_alone_has_the_weights_of_the_method(name):
     cfg = config("ncl")
     cfg.backbone = {"name": name, "kwargs": {"patch_size": 16} if name == "vit_tiny" else {}}
-    model = host().build(cfg)
+    model = adapter().build(cfg)
     kwargs = OmegaConf.to_container(cfg.backbone.kwargs)
-    alone = host().backbone(name, "ncl", kwargs, cifar_stem=False)
+    alone = adapter().backbone(name, "ncl", kwargs, cifar_stem=False)
     alone.load_state_dict(model.backbone.state_dict())
     assert isinstance(alone, nn.Module)
 
@@ -300,8 +300,8 @@ def test_backbone_alone_has_the_weights_of_the_method(name):
 def test_cifar_stem_is_the_3x3_one():
     cfg = config("ncl")
     cfg.data.dataset = "cifar10"
-    model = host().build(cfg)
-    alone = host().backbone("resnet18", "ncl", {}, cifar_stem=True)
+    model = adapter().build(cfg)
+    alone = adapter().backbone("resnet18", "ncl", {}, cifar_stem=True)
     alone.load_state_dict(model.backbone.state_dict())
     assert alone.conv1.kernel_size == (3, 3)
 
@@ -322,7 +322,7 @@ def test_normalisation_is_that_of_main(images, tmp_path):
     ):
         cfg = recipe(images, tmp_path, "simclr")
         cfg.data.dataset = dataset
-        text = str(host().pretrain_transform(cfg))
+        text = str(adapter().pretrain_transform(cfg))
         assert f"Normalize(mean={mean}, std={std})" in text
 
 
@@ -341,7 +341,7 @@ def test_what_the_old_release_lacks_is_refused_with_the_release_that_has_it(aske
     cfg = OmegaConf.from_dotlist([asked])
     key, value = asked.split("=")
     with pytest.raises(InputError, match=f"{key}={value}.*solo-learn main"):
-        host().check(cfg)
+        adapter().check(cfg)
 
 
 @pytest.mark.skipif(not OLD_RELEASE, reason="main has these")
@@ -393,20 +393,20 @@ def test_augmentations_that_the_old_release_lacks_are_refused(images, tmp_path):
     cfg.augmentations[0].rrc.enabled = False
     cfg.augmentations[0].equalization.prob = 0.1
     with pytest.raises(InputError, match=r"rrc.enabled.*equalization.prob=0.1.*solo-learn main"):
-        host().check(cfg)
+        adapter().check(cfg)
 
 
 def portable_samples(images: Path, tmp_path: Path, labelled: bool, options: Sequence[str] = ()):
     """The training images of a recipe for class folders, or for one folder without labels."""
     if labelled:
-        return host().pretrain_loader(recipe(images, tmp_path, "ncl")).dataset
+        return adapter().pretrain_loader(recipe(images, tmp_path, "ncl")).dataset
     flat = tmp_path / "flat"
     flat.mkdir()
     for path in (images / "train").glob("*/*.png"):
         (flat / f"{path.parent.name}_{path.name}").write_bytes(path.read_bytes())
     cfg = recipe(images, tmp_path, "ncl", *options)
     cfg.data.train_path, cfg.data.no_labels, cfg.data.val_path = str(flat), True, None
-    return host().pretrain_loader(cfg).dataset
+    return adapter().pretrain_loader(cfg).dataset
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -427,7 +427,7 @@ def test_samples_can_be_sent_to_processes_that_are_not_forked(images, tmp_path, 
 def test_training_images_are_loaded_by_a_spawned_process(images, tmp_path):
     """As on macOS and Windows: through the loader that training takes."""
     cfg = recipe(images, tmp_path, "ncl", "data.num_workers=1")
-    loader = host().pretrain_loader(cfg)
+    loader = adapter().pretrain_loader(cfg)
     loader.multiprocessing_context = "spawn"
     trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
     spawned = list(SeededLoader.like(loader, cfg.seed, trainer))

@@ -17,11 +17,12 @@ from PIL import Image
 from torch import nn
 
 import solo_bayesncl
-from solo_bayesncl import evaluation, runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.official import Official
-from solo_bayesncl.options import Options
+from solo_bayesncl.evaluation import encode as evaluation
+from solo_bayesncl.evaluation.options import Options
+from solo_bayesncl.runs import run as runs
+from solo_bayesncl.sharing.official import Official
 
 CUSTOM = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name"]
 CIFAR = ["--config-path", str(RECIPES / "pretrain/cifar"), "--config-name"]
@@ -169,7 +170,7 @@ def test_evaluated_codes_are_those_of_the_official_model(model, recorded, images
     assert "method=bayesncl" in said
     assert "method_kwargs.gate_threshold=0.49" in said
     assert run.parent.name == "bayesncl"
-    subject = evaluation.examine(run, Options())
+    subject = evaluation.encode_splits(run, Options())
     transform = solo_bayesncl.load_encoder(run).transform
     paths = sorted((images / "val").glob("class_*/*.png"))
     expected = codes_of(model, torch.stack([transform(Image.open(path)) for path in paths]))

@@ -11,13 +11,14 @@ import pytest
 import torch
 from conftest import RECIPES, make_images, only_run, tiny
 
-from solo_bayesncl import hosts, runs
+from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.evaluation import load_model
-from solo_bayesncl.hosts import host
-from solo_bayesncl.transforms import statistics
+from solo_bayesncl.adapters import adapter
+from solo_bayesncl.data.transforms import statistics
+from solo_bayesncl.evaluation.encode import load_model
+from solo_bayesncl.runs import run as runs
 
-OLD_RELEASE = hosts.find()[1].endswith("solo_1_0_2")
+OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
 DALI = ("data.format=dali", "dali.device=cpu", "data.num_workers=1")
 SMALL = ("augmentations.1.crop_size=8", "augmentations.1.num_crops=2")
 MULTICROP = ("augmentations=multicrop", *SMALL)
@@ -72,7 +73,7 @@ def batches(monkeypatch) -> list:
     import solo_bayesncl
 
     solo_bayesncl.register()
-    method, seen = host().METHODS["bayesncl"], []
+    method, seen = adapter().METHODS["bayesncl"], []
     step = method.training_step
 
     def recorded(self, batch, batch_idx):
@@ -116,7 +117,7 @@ FAMILIES = {
 def test_no_family_of_backbones_is_left_out():
     known = {name.rpartition("_")[0] or "resnet" for name in FAMILIES}
     known |= {"wide", "wide_resnet28w2"}
-    assert {name.rpartition("_")[0] or "resnet" for name in host().backbone_names()} <= known
+    assert {name.rpartition("_")[0] or "resnet" for name in adapter().backbone_names()} <= known
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -124,7 +125,7 @@ def test_backbone_trains_and_its_checkpoint_loads(few, tmp_path, capsys, name):
     size, kwargs = FAMILIES[name]
     overrides = [f"backbone.name={name}", f"augmentations.0.crop_size={size}", *kwargs]
     overrides += ["optimizer.batch_size=4", "++limit_train_batches=1"]
-    if name not in host().backbone_names():
+    if name not in adapter().backbone_names():
         message = refusal(capsys, few, tmp_path, *overrides)
         assert f"backbone.name='{name}' is not known" in message
         assert "solo-learn main (GitHub) has more" in message
@@ -133,8 +134,8 @@ def test_backbone_trains_and_its_checkpoint_loads(few, tmp_path, capsys, name):
     (loss,) = curves(run.folder)["train_nce_loss_epoch"]
     assert math.isfinite(loss)
 
-    host().pl.seed_everything(run.cfg.seed, workers=True)
-    start = host().build(run.cfg).state_dict()
+    adapter().pl.seed_everything(run.cfg.seed, workers=True)
+    start = adapter().build(run.cfg).state_dict()
     model = load_model(run)
     for part in (model.backbone, model.gating_head):
         parameters = list(part.parameters())

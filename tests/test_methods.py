@@ -9,11 +9,11 @@ from conftest import record_log
 from omegaconf import OmegaConf
 
 import solo_bayesncl
-from solo_bayesncl import settings
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.hosts import host
 from solo_bayesncl.methods.step_log import StepLogMixin
 from solo_bayesncl.objective import bayesncl_objective, ncl_objective
+from solo_bayesncl.recipes import method_kwargs as settings
 
 solo_bayesncl.register()
 
@@ -51,7 +51,7 @@ def config(method: str, small_crops: int = 0, **method_kwargs):
 
 def build(method: str, **options):
     torch.manual_seed(0)
-    model = host().build(config(method, **options))
+    model = adapter().build(config(method, **options))
     record_log(model)
     return model
 
@@ -65,7 +65,7 @@ def batch(crops: int = 2, size: int = 8, small: int = 0):
 
 
 def test_register_adds_both_methods_once():
-    registry = host().METHODS
+    registry = adapter().METHODS
     before = dict(registry)
     solo_bayesncl.register()
     assert {"ncl", "bayesncl"} <= set(registry)
@@ -76,7 +76,7 @@ def test_register_adds_both_methods_once():
 def test_methods_are_simclr_of_the_host(method):
     from solo.methods import SimCLR
 
-    assert issubclass(host().METHODS[method], SimCLR)
+    assert issubclass(adapter().METHODS[method], SimCLR)
 
 
 @pytest.mark.parametrize("method", ["simclr", "ncl", "bayesncl"])
@@ -145,7 +145,7 @@ def test_training_step_logs_loss_terms_open_rate_and_empty_codes():
 
 def test_step_without_a_trainer_is_that_of_a_plain_module():
     torch.manual_seed(0)
-    model = host().build(config("bayesncl")).train()
+    model = adapter().build(config("bayesncl")).train()
     assert float(model.training_step(batch(), 1)) == pytest.approx(
         float(build("bayesncl").train().training_step(batch(), 1))
     )
@@ -274,7 +274,7 @@ def test_gradient_isolation_keeps_the_gate_out_of_the_backbone(isolated):
 def test_gating_head_is_a_parameter_group_with_its_own_rate():
     cfg = config("bayesncl")
     cfg.optimizer.gating_head_lr = 0.123
-    model = host().build(cfg)
+    model = adapter().build(cfg)
     groups = {group.get("name"): group for group in model.learnable_params}
     assert groups["gating_head"]["lr"] == 0.123
     own = {id(p) for p in model.gating_head.parameters()}
@@ -363,7 +363,7 @@ def test_objective_receives_every_setting(monkeypatch):
 )
 def test_wrong_settings_are_refused_at_construction(wrong, named):
     with pytest.raises(InputError, match=named):
-        host().build(config("bayesncl", **wrong))
+        adapter().build(config("bayesncl", **wrong))
 
 
 def test_settings_of_bayesncl_include_those_of_ncl():

@@ -28,8 +28,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 plugins = [plugin.__module__ for plugin in Plugins.instance().discover(SearchPathPlugin)]
 
 import solo_bayesncl
-from solo_bayesncl.commands.recipes import compose_recipe
-from solo_bayesncl.scripts import recipe_root
+from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.recipes.search_path import recipe_root
 
 cfg = compose_recipe("scripts/pretrain/cifar", "bayesncl_gs", [])
 print(json.dumps({

@@ -24,12 +24,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.commands import training
-from solo_bayesncl.curves import CurvesLogger, leave_out_classes
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.hosts import host
-from solo_bayesncl.processes import require_as_started
-from solo_bayesncl.sync_batchnorm import desynchronise, synchronise
+from solo_bayesncl.training import trainer as training
+from solo_bayesncl.training.curves import CurvesLogger, leave_out_classes
+from solo_bayesncl.training.distributed import require_as_started
+from solo_bayesncl.training.sync_batchnorm import desynchronise, synchronise
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ class Drawing(Dataset):
 
 def passes(batch_size: int, world_size: int = 1, seed: int = 0, epochs=(0, 1), **loading):
     """Per epoch the global batches of a seeded loader: index -> what was drawn for that sample."""
-    from solo_bayesncl.seeding import SeededLoader
+    from solo_bayesncl.training.seeding import SeededLoader
 
     loader = DataLoader(Drawing(), batch_size, drop_last=True, **loading)
     found = []
@@ -138,7 +138,7 @@ def test_global_batches_do_not_depend_on_processes(world_size, workers):
 
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_loader_processes_that_outlive_an_epoch_draw_numbers_of_the_next(context):
-    from solo_bayesncl.seeding import SeededLoader
+    from solo_bayesncl.training.seeding import SeededLoader
 
     loader = DataLoader(
         Drawing(), 6, drop_last=True, num_workers=1, multiprocessing_context=context,
@@ -157,7 +157,7 @@ def test_loader_processes_that_outlive_an_epoch_draw_numbers_of_the_next(context
 
 def test_pass_that_is_asked_for_before_the_epoch_is_known_is_that_of_its_first_batch():
     """As Lightning 2.6 does when it resumes a run."""
-    from solo_bayesncl.seeding import SeededLoader
+    from solo_bayesncl.training.seeding import SeededLoader
 
     trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
     loader = DataLoader(Drawing(), 6, drop_last=True, num_workers=1)
@@ -171,8 +171,8 @@ def test_pass_that_is_asked_for_before_the_epoch_is_known_is_that_of_its_first_b
 
 @pytest.mark.parametrize("copied", ["trained on", "validated on"])
 def test_loaders_load_as_the_given_one(copied):
-    from solo_bayesncl.processes import share_of
-    from solo_bayesncl.seeding import SeededLoader
+    from solo_bayesncl.training.distributed import share_of
+    from solo_bayesncl.training.seeding import SeededLoader
 
     given = {
         "num_workers": 2,
@@ -207,7 +207,7 @@ def test_epochs_seeds_and_samples_draw_their_own_numbers():
 @pytest.mark.parametrize("images", [1, 2, 15, 16, 17, 23, 33])
 @pytest.mark.parametrize(("batch_size", "world_size"), [(16, 2), (8, 2), (1, 2), (4, 3)])
 def test_every_validation_image_is_seen_equally_often(images, batch_size, world_size):
-    from solo_bayesncl.processes import share_of
+    from solo_bayesncl.training.distributed import share_of
 
     loader = DataLoader(torch.arange(images), batch_size)
     shares = [
@@ -343,7 +343,7 @@ def test_processes_of_an_interactive_slurm_job_are_started_by_lightning(monkeypa
 
 def test_every_process_knows_the_run_of_wandb(monkeypatch):
     pytest.importorskip("wandb")
-    monkeypatch.setattr(host().pl.utilities.rank_zero_only, "rank", 1)
+    monkeypatch.setattr(adapter().pl.utilities.rank_zero_only, "rank", 1)
     wandb = {"project": "p", "entity": None, "offline": True}
     cfg = OmegaConf.create({"name": "run", "wandb": wandb})
     assert training._wandb_logger(cfg, "decided", continues=False).version == "decided"

@@ -16,14 +16,14 @@ import torch
 from conftest import RECIPES, ROOT, environment, only_run, tiny
 from omegaconf import OmegaConf
 
-from solo_bayesncl import hosts
+from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.commands.recipes import compose_recipe
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.scripts import run
+from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.recipes.search_path import run
 
 on_main = pytest.mark.skipif(
-    not hosts.scripts_use_hydra(), reason="the scripts of solo-learn 1.0.2 do not use Hydra"
+    not adapters.scripts_use_hydra(), reason="the scripts of solo-learn 1.0.2 do not use Hydra"
 )
 # solo-learn main's own folders of the names of ours, and what they hold
 THEIR_FOLDERS = (
@@ -150,7 +150,7 @@ def test_their_program_knows_our_methods_where_it_uses_hydra(tmp_path):
     script = write(tmp_path / "program.py", program)
     done = python(script, "--config-path", "own", "--config-name", "mine", cwd=tmp_path)
     result = last_line(done)
-    assert ("bayesncl" in result["methods"]) == hosts.scripts_use_hydra()
+    assert ("bayesncl" in result["methods"]) == adapters.scripts_use_hydra()
     assert result["cfg"] == {"method": "bayesncl"}
     assert result["sources"] == ["hydra", "main", "schema"]
     assert "solo_bayesncl" not in done.stderr
@@ -185,7 +185,7 @@ def test_what_is_broken_on_our_side_does_not_stop_their_program(tmp_path):
 def test_our_own_commands_search_only_the_folder_that_they_are_given(tmp_path):
     import hydra_plugins.solo_bayesncl  # noqa: F401  (found by Hydra in this very process)
 
-    hosts.host()
+    adapters.adapter()
     assert "solo.methods" in sys.modules
     write(tmp_path / "pretrain/cifar/mine.yaml", "a: 1\n")
     folder = str(tmp_path / "pretrain/cifar")

@@ -14,11 +14,11 @@ class SoloBayesNCL(SearchPathPlugin):
     """Acts in programs that have imported solo-learn, but for the commands of `solo_bayesncl`."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Registers the methods and appends the folder of recipes, see `solo_bayesncl.scripts`."""
-        if "solo.methods" not in sys.modules or "solo_bayesncl.commands.recipes" in sys.modules:
+        """Registers the methods and appends the recipes, see `recipes.search_path`."""
+        if "solo.methods" not in sys.modules or "solo_bayesncl.recipes.compose" in sys.modules:
             return
         try:
-            from solo_bayesncl.scripts import extend
+            from solo_bayesncl.recipes.search_path import extend
 
             extend(search_path)
         except Exception as error:  # whatever it is, the program can run without us

@@ -9,12 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from solo_bayesncl import comparison, files, runs
-from solo_bayesncl.commands import jobs
-from solo_bayesncl.commands.jobs import Plan
-from solo_bayesncl.commands.recipes import explained, find_folder, run_with_hydra
+from solo_bayesncl import files
+from solo_bayesncl.comparison import jobs
+from solo_bayesncl.comparison import statistics as comparison
+from solo_bayesncl.comparison.jobs import Plan
 from solo_bayesncl.console import progress, say
 from solo_bayesncl.console import results as console
+from solo_bayesncl.recipes.compose import explained, find_folder, run_with_hydra
+from solo_bayesncl.runs import run as runs
 
 FOLDER = "scripts/compare"
 MULTIRUN = {"-m", "--multirun"}

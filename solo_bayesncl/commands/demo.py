@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from solo_bayesncl import hosts
+from solo_bayesncl import adapters
 from solo_bayesncl.commands import compare
-from solo_bayesncl.commands.jobs import Plan
-from solo_bayesncl.commands.recipes import compose_recipe
+from solo_bayesncl.comparison.jobs import Plan
 from solo_bayesncl.data import make_digits
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes.compose import compose_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--epochs {args.epochs}: give an integer of at least 1.")
     if args.seeds is not None and (min(args.seeds) < 0 or len(set(args.seeds)) < len(args.seeds)):
         raise InputError(f"--seeds {args.seeds}: give different integers of at least 0.")
-    if hosts.find() is None:
-        raise InputError(hosts.MISSING)
+    if adapters.find() is None:
+        raise InputError(adapters.MISSING)
     data = make_digits(args.out / "digits", size=24, textures=True)
     plan = compose_recipe(compare.FOLDER, "demo", [])
     plan.out = str(args.out / "comparison")

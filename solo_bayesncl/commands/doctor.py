@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from rich.table import Table
 
-from solo_bayesncl import __version__, hosts
+from solo_bayesncl import __version__, adapters
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command. Exit status 0 only if pretraining can run, else 2."""
-    found = hosts.find()
+    found = adapters.find()
     console.print(
         f"solo-bayesncl {__version__}, Python {platform.python_version()}, {sys.platform}"
     )
@@ -30,18 +30,18 @@ def run(args: argparse.Namespace) -> int:
 
     works = False
     if found is None:
-        problems.append(hosts.MISSING)
+        problems.append(adapters.MISSING)
         table.add_row("solo-learn", "no", "-")
     else:
         try:
-            adapter = hosts.host()
+            adapter = adapters.adapter()
         except InputError as error:
             problems.append(f"{error}\n{_cure(found[1])}")
             table.add_row("solo-learn", f"{found[0]}, broken", "-")
         else:
             works = True
             table.add_row("solo-learn", found[0], f"pretrain, linear, evaluate ({adapter.NAME})")
-    if hosts.scripts_use_hydra():
+    if adapters.scripts_use_hydra():
         table.add_row("Hydra plugin", *_plugin())
     for package in ("torch", "torchvision", "torchmetrics", "timm"):
         table.add_row(package, _version(package), "")
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _cure(adapter: str) -> str:
     """The command that completes the installed release."""
-    if adapter.endswith("solo_1_0_2"):
+    if adapter.endswith("v1_0_2"):
         return (
             'Its dependencies are those of the extra "host":\n'
             '  pip install "solo-bayesncl[host]"\n'

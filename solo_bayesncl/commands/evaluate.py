@@ -6,14 +6,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from solo_bayesncl import files, runs
+from solo_bayesncl import files
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.options import Options
+from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.precision import AS_TRAINED, PRECISIONS
+from solo_bayesncl.runs import run as runs
 
 if TYPE_CHECKING:
-    from solo_bayesncl.evaluation import Subject
+    pass
 
 # raised whenever the same model and options start to give other numbers or files
 FORMAT = 4
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     runs.Run.open(args.checkpoint)  # what is wrong is told before anything slow is imported
     options = options_of(args)
     _ = options.torch_device
-    subject = examine(args.checkpoint, options)
+    subject = encode_splits(args.checkpoint, options)
     target = args.out or subject.run.folder / "evaluation.json"
     result = evaluate(subject, target)
     console.print(evaluation_table({result["method"]: result}))
@@ -90,16 +91,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def examine(checkpoint: str | Path, options: Options) -> "Subject":
-    """`solo_bayesncl.evaluation.examine` without the libraries' noise."""
-    from solo_bayesncl import evaluation
-    from solo_bayesncl.commands import training
+def encode_splits(checkpoint: str | Path, options: Options) -> "EvaluatedModel":
+    """`solo_bayesncl.evaluation.encode.encode_splits` without the libraries' noise."""
+    from solo_bayesncl.evaluation import encode as evaluation
+    from solo_bayesncl.training import trainer as training
 
     training.prepare_host()
-    return evaluation.examine(checkpoint, options)
+    return evaluation.encode_splits(checkpoint, options)
 
 
-def evaluate(subject: "Subject", target: Path) -> dict[str, Any]:
+def evaluate(subject: "EvaluatedModel", target: Path) -> dict[str, Any]:
     """Measures a model and writes the result.
 
     Args:
@@ -107,12 +108,12 @@ def evaluate(subject: "Subject", target: Path) -> dict[str, Any]:
         target: the file to write.
 
     Returns:
-        What was written: settings, versions and `solo_bayesncl.evaluation.measure`'s numbers.
+        What was written: settings, versions and the numbers of `measure`.
 
     Raises:
         InputError: if the file cannot be written.
     """
-    from solo_bayesncl import evaluation
+    from solo_bayesncl.evaluation import encode as evaluation
 
     run_ = subject.run
     result = {

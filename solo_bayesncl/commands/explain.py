@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from solo_bayesncl import runs
 from solo_bayesncl.commands import evaluate
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.runs import run as runs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from solo_bayesncl.evaluation import Outputs, Subject
+    from solo_bayesncl.evaluation.encode import Outputs
 
 PAGE = "report.html"
 
@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     _ = options.torch_device
     out = args.out or run_.folder
 
-    from solo_bayesncl.explain import describe_image
+    from solo_bayesncl.evaluation.explain import describe_image
 
-    subject = evaluate.examine(args.checkpoint, options)
+    subject = evaluate.encode_splits(args.checkpoint, options)
     described = None if args.image is None else describe_image(subject, args.image)
     table = write(subject, out)
     if described is None:
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def write(subject: "Subject", folder: Path) -> dict[str, Any]:
+def write(subject: "EvaluatedModel", folder: Path) -> dict[str, Any]:
     """Writes evaluation, table of dimensions, thumbnails and page; returns the table.
 
     Raises:
@@ -76,13 +76,13 @@ def write(subject: "Subject", folder: Path) -> dict[str, Any]:
     return table
 
 
-def write_findings(subject: "Subject", folder: Path) -> dict[str, Any]:
+def write_findings(subject: "EvaluatedModel", folder: Path) -> dict[str, Any]:
     """Writes `evaluation.json`, `dimensions.json`, `dimensions.csv` and `thumbnails.jpg`.
 
     Returns:
         What `dimensions.json` holds.
     """
-    from solo_bayesncl.explain import explain
+    from solo_bayesncl.evaluation.explain import explain
 
     explanation = explain(subject)
     try:
@@ -118,10 +118,10 @@ def _overview(table: dict[str, Any], top: int) -> Table:
 
 
 def _image_tables(
-    subject: "Subject", table: dict[str, Any], image: "Outputs", path: Path, top: int
+    subject: "EvaluatedModel", table: dict[str, Any], image: "Outputs", path: Path, top: int
 ) -> list[Table | str]:
     """The dimensions of an image's code, and those that its gate closed, strongest first."""
-    from solo_bayesncl.encoder import strongest
+    from solo_bayesncl.sharing.encoder import strongest
 
     codes, projections = image.codes[0], image.projections[0]
     described = strongest(codes)

@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from solo_bayesncl import files, runs
+from solo_bayesncl import files
 from solo_bayesncl.commands import evaluate
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError, require_one_of
+from solo_bayesncl.runs import run as runs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out} exists: give another name, or --overwrite.")
     run_ = runs.Run.open(args.checkpoint)
 
-    from solo_bayesncl import exporting
-    from solo_bayesncl.commands import training
-    from solo_bayesncl.encoder import Encoder
+    from solo_bayesncl.sharing import export as exporting
+    from solo_bayesncl.sharing.encoder import Encoder
+    from solo_bayesncl.training import trainer as training
 
     exporting.require_installed(args.format)
     training.prepare_host()
@@ -75,8 +76,8 @@ def _real_images(run_: runs.Run) -> "Tensor | None":
     """Some validation images of the run's own data, None where these are gone."""
     import torch
 
-    from solo_bayesncl.evaluation import labelled_loaders, own_classes
-    from solo_bayesncl.options import Options
+    from solo_bayesncl.evaluation.encode import labelled_loaders, own_classes
+    from solo_bayesncl.evaluation.options import Options
 
     if own_classes(run_.cfg) is None:
         return None

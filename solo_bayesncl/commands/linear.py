@@ -8,19 +8,20 @@ from timm.data import Mixup, create_transform
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import nn
 
-from solo_bayesncl import config, runs
-from solo_bayesncl.commands import training
-from solo_bayesncl.commands.recipes import run_with_hydra
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import say
-from solo_bayesncl.errors import InputError
-from solo_bayesncl.hosts import host
-from solo_bayesncl.sizes import require_sizes
-from solo_bayesncl.transforms import (
+from solo_bayesncl.data.transforms import (
     evaluation_transform,
     labelled_size,
     probe_transform,
     statistics,
 )
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes import checks as config
+from solo_bayesncl.recipes.compose import run_with_hydra
+from solo_bayesncl.recipes.image_sizes import require_sizes
+from solo_bayesncl.runs import run as runs
+from solo_bayesncl.training import trainer as training
 
 
 def run(arguments: list[str]) -> int:
@@ -57,11 +58,11 @@ def train_linear(cfg: DictConfig) -> Path:
     weights = _backbone_weights(checkpoint)
     training.prepare_host()
     training.check_against_host(cfg)
-    cfg = host().linear_cfg(cfg)
-    host().pl.seed_everything(cfg.seed, workers=True)
+    cfg = adapter().linear_cfg(cfg)
+    adapter().pl.seed_everything(cfg.seed, workers=True)
 
     with training.explained_model_errors(cfg):
-        backbone = host().backbone(
+        backbone = adapter().backbone(
             cfg.backbone.name,
             cfg.get("pretrain_method"),
             dict(cfg.backbone.get("kwargs") or {}),
@@ -73,18 +74,18 @@ def train_linear(cfg: DictConfig) -> Path:
         backbone, {"data.augmentations.crop_size": labelled_size(cfg.data.dataset, crop)}, cfg
     )
     mixup_func, loss_func = _mixup(cfg)
-    model = host().linear_model(backbone, cfg, loss_func=loss_func, mixup_func=mixup_func)
+    model = adapter().linear_model(backbone, cfg, loss_func=loss_func, mixup_func=mixup_func)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
 
     with config.explained_data_errors(cfg):
-        train_loader, val_loader = host().labelled_loaders(
+        train_loader, val_loader = adapter().labelled_loaders(
             cfg,
             _train_transform(cfg),
             evaluation_transform(cfg.data.dataset, cfg.data.augmentations),
         )
         if cfg.data.format == "dali":
-            dali = host().dali_linear(cfg, train_loader)
+            dali = adapter().dali_linear(cfg, train_loader)
             return training.fit(model, cfg, "linear", None, val_loader, dali)
     training.require_full_batch(train_loader, cfg)
     return training.fit(model, cfg, "linear", train_loader, val_loader)

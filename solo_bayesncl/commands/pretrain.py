@@ -6,14 +6,15 @@ import torch
 from omegaconf import DictConfig
 
 import solo_bayesncl
-from solo_bayesncl import config, settings
-from solo_bayesncl.commands import training
-from solo_bayesncl.commands.recipes import run_with_hydra
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import say
+from solo_bayesncl.data.transforms import evaluation_transform, labelled_size, probe_transform
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.hosts import host
-from solo_bayesncl.sizes import require_sizes
-from solo_bayesncl.transforms import evaluation_transform, labelled_size, probe_transform
+from solo_bayesncl.recipes import checks as config
+from solo_bayesncl.recipes import method_kwargs as settings
+from solo_bayesncl.recipes.compose import run_with_hydra
+from solo_bayesncl.recipes.image_sizes import require_sizes
+from solo_bayesncl.training import trainer as training
 
 # methods of the host whose loss takes any number of views; ours say so themselves
 ANY_VIEWS = ("simclr", "supcon", "wmse", "mae")
@@ -43,15 +44,17 @@ def pretrain(cfg: DictConfig) -> Path:
         InputError: for a recipe that cannot be run here.
     """
     cfg = prepare(cfg)
-    host().pl.seed_everything(cfg.seed, workers=True)
+    adapter().pl.seed_everything(cfg.seed, workers=True)
     model = build(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     with config.explained_data_errors(cfg):
         val_loader = _val_loader(cfg)
         if cfg.data.format == "dali":
-            return training.fit(model, cfg, cfg.method, None, val_loader, host().dali_pretrain(cfg))
-        train_loader = host().pretrain_loader(cfg)
+            return training.fit(
+                model, cfg, cfg.method, None, val_loader, adapter().dali_pretrain(cfg)
+            )
+        train_loader = adapter().pretrain_loader(cfg)
     training.require_full_batch(train_loader, cfg)
     return training.fit(model, cfg, cfg.method, train_loader, val_loader)
 
@@ -70,10 +73,10 @@ def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
     config.fit_to_machine(cfg)
     training.prepare_host()
     solo_bayesncl.register()
-    require_one_of(cfg.method, host().method_names(), "method", host().MORE)
+    require_one_of(cfg.method, adapter().method_names(), "method", adapter().MORE)
     training.check_against_host(cfg)
     with training.explained_model_errors(cfg):
-        cfg = host().pretrain_cfg(cfg)
+        cfg = adapter().pretrain_cfg(cfg)
     _check_views(cfg)
     settings.check_contrastive(cfg)
     return cfg
@@ -86,7 +89,7 @@ def _check_views(cfg: DictConfig) -> None:
         raise InputError("optimizer.batch_size=1: one image has no negatives. Give at least 2.")
     if cfg.method in settings.METHODS:
         return
-    method, base = host().method(cfg.method), host().BaseMethod
+    method, base = adapter().method(cfg.method), adapter().BaseMethod
     takes_small = method is not None and method.multicrop_forward is not base.multicrop_forward
     large, small = cfg.data.num_large_crops, cfg.data.num_small_crops
     if (large != 2 and cfg.method not in ANY_VIEWS) or (small and not takes_small):
@@ -100,7 +103,7 @@ def _check_views(cfg: DictConfig) -> None:
 def build(cfg: DictConfig):
     """The method of a prepared recipe; raises `InputError` if it or its images do not fit."""
     with training.explained_model_errors(cfg):
-        model = host().build(cfg)
+        model = adapter().build(cfg)
     require_sizes(model.backbone, _image_sizes(cfg), cfg)
     return model
 
@@ -125,7 +128,7 @@ def _val_loader(cfg: DictConfig):
     if not _is_validated(cfg):
         return None
     crop = cfg.augmentations[0]
-    _, val_loader = host().labelled_loaders(
+    _, val_loader = adapter().labelled_loaders(
         cfg, probe_transform(cfg.data.dataset, crop), evaluation_transform(cfg.data.dataset, crop)
     )
     return val_loader

@@ -2,16 +2,16 @@
 
 from torch import Tensor
 
-from solo_bayesncl.methods.codes import Gated
+from solo_bayesncl.methods.mixins import GateMixin
 from solo_bayesncl.methods.ncl import NCL
 from solo_bayesncl.objective import Objective, bayesncl_objective
 
 
-class BayesNCL(Gated, NCL):
+class BayesNCL(GateMixin, NCL):
     """NCL with a learned gate per image and dimension.
 
-    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.settings.BAYESNCL`, and
-    `optimizer.gating_head_lr`, see `Gated`.
+    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.recipes.method_kwargs.BAYESNCL`, and
+    `optimizer.gating_head_lr`, see `GateMixin`.
     """
 
     def objective(self, out: dict[str, Tensor], indexes: Tensor) -> Objective:

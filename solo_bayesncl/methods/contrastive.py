@@ -14,15 +14,15 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from solo_bayesncl import settings
-from solo_bayesncl.hosts import host
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.losses import bernoulli_kl
-from solo_bayesncl.methods.codes import Gated, NonNegative, zero_without_labels
+from solo_bayesncl.methods.mixins import GateMixin, NonNegativeMixin, zero_without_labels
 from solo_bayesncl.objective import Encoding, encode
+from solo_bayesncl.recipes import method_kwargs as settings
 
 
 @dataclass(frozen=True)
-class Compared:
+class LossInputs:
     """What the loss of a method of the host compares.
 
     Attributes:
@@ -35,11 +35,11 @@ class Compared:
     momentum: dict[str, str] = field(default_factory=dict)
 
 
-COMPARED = {
-    "mocov2plus": Compared({"z": "projector"}, {"z": "momentum_projector"}),
-    "mocov3": Compared({"q": "predictor"}, {"k": "momentum_projector"}),
-    "supcon": Compared({"z": "projector"}),
-    "nnclr": Compared({"p": "predictor", "z": "projector"}),
+LOSS_INPUTS = {
+    "mocov2plus": LossInputs({"z": "projector"}, {"z": "momentum_projector"}),
+    "mocov3": LossInputs({"q": "predictor"}, {"k": "momentum_projector"}),
+    "supcon": LossInputs({"z": "projector"}),
+    "nnclr": LossInputs({"p": "predictor", "z": "projector"}),
 }
 
 
@@ -64,14 +64,14 @@ def outputs_of(model: nn.Module, heads: dict[str, str]) -> Iterator[dict[str, Te
             hook.remove()
 
 
-class OnCodes(NonNegative):
+class CodeLossMixin(NonNegativeMixin):
     """Before a contrastive method of the host, whose loss then compares codes.
 
     Attributes:
         compared: what is exchanged, set by `variants`.
     """
 
-    compared: Compared
+    compared: LossInputs
 
     def __init__(self, cfg: DictConfig):
         super().__init__(cfg)
@@ -150,8 +150,8 @@ def _concatenated(views: Sequence[Encoding]) -> Encoding:
     return Encoding(**{name: torch.cat([getattr(v, name) for v in views]) for name in given})
 
 
-class OnGatedCodes(OnCodes, Gated):
-    """`OnCodes` with a gate; the keys of a momentum network have its momentum twin."""
+class GatedCodeLossMixin(CodeLossMixin, GateMixin):
+    """`CodeLossMixin` with a gate; the keys of a momentum network have its momentum twin."""
 
     def __init__(self, cfg: DictConfig):
         super().__init__(cfg)
@@ -165,8 +165,8 @@ class OnGatedCodes(OnCodes, Gated):
         return self.kl_lambda * kl
 
 
-class MomentumKeys:
-    """Before `OnCodes` where the keys are a momentum network's."""
+class MomentumCodesMixin:
+    """Before `CodeLossMixin` where the keys are a momentum network's."""
 
     @torch.no_grad()
     def momentum_forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
@@ -193,16 +193,16 @@ class MomentumKeys:
         return pairs
 
 
-def variants(prefix: str, codes: type[OnCodes]) -> dict[str, type]:
-    """`<prefix>_<method>` for each method of `COMPARED` that the host has."""
+def variants(prefix: str, codes: type[CodeLossMixin]) -> dict[str, type]:
+    """`<prefix>_<method>` for each method of `LOSS_INPUTS` that the host has."""
     return {
-        f"{prefix}_{name}": _variant(host().method(name), compared, codes)
-        for name, compared in COMPARED.items()
-        if host().method(name) is not None
+        f"{prefix}_{name}": _variant(adapter().method(name), compared, codes)
+        for name, compared in LOSS_INPUTS.items()
+        if adapter().method(name) is not None
     }
 
 
-def _variant(method: type, compared: Compared, codes: type[OnCodes]) -> type:
-    bases = (*((MomentumKeys,) if compared.momentum else ()), codes, method)
+def _variant(method: type, compared: LossInputs, codes: type[CodeLossMixin]) -> type:
+    bases = (*((MomentumCodesMixin,) if compared.momentum else ()), codes, method)
     members = {"compared": compared, "__doc__": f"The host's {method.__name__}, on codes."}
     return type(codes.__name__ + method.__name__, bases, members)

@@ -5,17 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from solo_bayesncl.hosts import host
-from solo_bayesncl.methods.codes import NonNegative
+from solo_bayesncl.adapters import adapter
+from solo_bayesncl.methods.mixins import NonNegativeMixin
 from solo_bayesncl.objective import Objective, ncl_objective
 
-BaseMethod, SimCLR = host().BaseMethod, host().SimCLR
+BaseMethod, SimCLR = adapter().BaseMethod, adapter().SimCLR
 
 
-class NCL(NonNegative, SimCLR):
+class NCL(NonNegativeMixin, SimCLR):
     """SimCLR on non-negative codes.
 
-    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.settings.NCL`.
+    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.recipes.method_kwargs.NCL`.
     """
 
     def objective(self, out: dict[str, Tensor], indexes: Tensor) -> Objective:

@@ -38,8 +38,8 @@ MISSING = """solo-learn is not installed. Install one of its two releases:
 
 # the module that tells the releases apart, and the adapter for each
 _LAYOUTS = {
-    "data/pretrain_dataloader.py": "solo_bayesncl.hosts.solo_main",
-    "utils/pretrain_dataloader.py": "solo_bayesncl.hosts.solo_1_0_2",
+    "data/pretrain_dataloader.py": "solo_bayesncl.adapters.main",
+    "utils/pretrain_dataloader.py": "solo_bayesncl.adapters.v1_0_2",
 }
 
 
@@ -47,24 +47,24 @@ def find() -> tuple[str, str] | None:
     """(version, adapter module) of the installed solo-learn without importing it, or None."""
     spec = importlib.util.find_spec("solo")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        for marker, adapter in _LAYOUTS.items():
+        for marker, module in _LAYOUTS.items():
             if (Path(folder) / marker).exists():
                 try:
                     version = importlib.metadata.version("solo-learn")
                 except importlib.metadata.PackageNotFoundError:
                     version = "from source"
-                return version, adapter
+                return version, module
     return None
 
 
 def scripts_use_hydra() -> bool:
     """Whether the scripts of the installed release take Hydra's command line: main's do."""
     found = find()
-    return found is not None and found[1].endswith("solo_main")
+    return found is not None and found[1].endswith("adapters.main")
 
 
 @cache
-def host() -> ModuleType:
+def adapter() -> ModuleType:
     """The adapter of the installed solo-learn; imports solo-learn, which takes seconds.
 
     Raises:
@@ -73,11 +73,11 @@ def host() -> ModuleType:
     found = find()
     if found is None:
         raise InputError(MISSING)
-    version, adapter = found
+    version, module = found
     try:
         # recorded, so not shown: deprecations in old dependencies, nothing a user could change
         with warnings.catch_warnings(record=True):
-            return importlib.import_module(adapter)
+            return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
             f"solo-learn {version} is installed but cannot be imported: {error}\n"

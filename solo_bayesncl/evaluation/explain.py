@@ -14,10 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from solo_bayesncl import files, metrics, probes
-from solo_bayesncl.encoder import ImageTransform, read_image
-from solo_bayesncl.evaluation import Outputs, Subject, forward_images, on_device
-from solo_bayesncl.transforms import untransformed
+from solo_bayesncl import files, metrics
+from solo_bayesncl.data.transforms import untransformed
+from solo_bayesncl.evaluation import probes
+from solo_bayesncl.evaluation.encode import EvaluatedModel, Outputs, forward_images, on_device
+from solo_bayesncl.sharing.encoder import ImageTransform, read_image
 
 TOP_IMAGES = 9
 THUMBNAIL_PX = 48
@@ -64,7 +65,7 @@ class Explanation:
         return rows
 
 
-def explain(subject: Subject) -> Explanation:
+def explain(subject: EvaluatedModel) -> Explanation:
     """The table of a model's dimensions, measured on its validation split.
 
     Values that are not finite count as 0: of a model that diverged, dimensions are dead and their
@@ -139,7 +140,7 @@ def _shown(order: Tensor, activations: Tensor) -> list[int]:
     return sorted(list(chosen)[:MAX_THUMBNAILS])
 
 
-def _columns(subject: Subject, val: Outputs) -> dict[str, list]:
+def _columns(subject: EvaluatedModel, val: Outputs) -> dict[str, list]:
     """Name -> a value per dimension."""
     on = partial(on_device, subject.options.torch_device)
     of_classes = partial(metrics.per_dimension, num_classes=len(subject.classes))
@@ -206,7 +207,7 @@ def _sprite(images: Dataset, samples: Sequence[int], columns: int) -> Image.Imag
 
 
 @torch.no_grad()
-def describe_image(subject: Subject, path: Path) -> Outputs:
+def describe_image(subject: EvaluatedModel, path: Path) -> Outputs:
     """What the model says of one image file.
 
     Returns:

@@ -11,10 +11,11 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from solo_bayesncl import config, runs
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.hosts import host
+from solo_bayesncl.recipes import checks as config
+from solo_bayesncl.runs import run as runs
 
 # said by the libraries below at every run, about settings that solo-learn chooses
 _NOISE = (
@@ -36,7 +37,7 @@ _NOISE = (
 
 def prepare_host() -> None:
     """Puts the host right, and hides warnings that a user can do nothing about."""
-    host().mend()  # and imported: Lightning sets its loggers' levels then
+    adapter().patch_solo_learn()  # and imported: Lightning sets its loggers' levels then
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
@@ -45,22 +46,22 @@ def prepare_host() -> None:
 
 def check_against_host(cfg: DictConfig) -> None:
     """Refuses what the installed release does not have; raises `InputError`."""
-    more = host().MORE
-    require_one_of(cfg.backbone.name, host().backbone_names(), "backbone.name", more)
-    require_one_of(cfg.data.get("format", "image_folder"), host().FORMATS, "data.format", more)
-    host().check(cfg)
+    more = adapter().MORE
+    require_one_of(cfg.backbone.name, adapter().backbone_names(), "backbone.name", more)
+    require_one_of(cfg.data.get("format", "image_folder"), adapter().FORMATS, "data.format", more)
+    adapter().check(cfg)
 
 
 def require_full_batch(loader, cfg: DictConfig) -> None:
     """Refuses data that do not fill one batch of all processes."""
-    from solo_bayesncl.processes import number_of_processes
+    from solo_bayesncl.training.distributed import number_of_processes
 
     if _steps_per_epoch(loader, cfg) == 0:
         raise InputError(config.too_few_images(cfg, number_of_processes(cfg)))
 
 
 def _steps_per_epoch(loader, cfg: DictConfig) -> int:
-    from solo_bayesncl.processes import number_of_processes
+    from solo_bayesncl.training.distributed import number_of_processes
 
     return len(loader.dataset) // (loader.batch_size * number_of_processes(cfg))
 
@@ -110,19 +111,21 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
         train_loader, val_loader: data loaders; train_loader is None with a datamodule.
         datamodule: DALI's.
     """
-    from solo_bayesncl import processes
-    from solo_bayesncl.curves import CurvesLogger, leave_out_classes
-    from solo_bayesncl.progress_bar import LossProgressBar
-    from solo_bayesncl.seeding import SeededLoader, SeededSteps
+    from solo_bayesncl.training import distributed as processes
+    from solo_bayesncl.training.curves import CurvesLogger, leave_out_classes
+    from solo_bayesncl.training.progress_bar import LossProgressBar
+    from solo_bayesncl.training.seeding import SeededLoader, SeededSteps
 
     processes.require_as_started(cfg)
-    pl = host().pl
+    pl = adapter().pl
     callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch"), SeededSteps(cfg.seed)]
     if cfg.get("enable_progress_bar", True):
         callbacks.append(LossProgressBar())
     trainer = pl.Trainer(**_trainer_options(cfg, callbacks, train_loader))
     parent = Path(cfg.checkpoint.dir) / kind
-    with processes.agreed(trainer, lambda: _place(model, cfg, kind)) as place:
+    with processes.broadcast_from_rank_zero(
+        trainer, lambda: resolve_run_folder(model, cfg, kind)
+    ) as place:
         resume_point = place["resume_point"] and Path(place["resume_point"])
         continues = resume_point is not None and resume_point.parent.parent == parent
         if continues and runs.checkpoint_epoch(resume_point) + 1 >= cfg.max_epochs:
@@ -143,7 +146,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
             for logger in trainer.loggers:
                 leave_out_classes(logger)
         if cfg.checkpoint.enabled:
-            checkpointer = host().Checkpointer(
+            checkpointer = adapter().Checkpointer(
                 cfg,
                 logdir=parent,
                 frequency=cfg.checkpoint.frequency,
@@ -173,7 +176,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
     return folder
 
 
-def _place(model, cfg: DictConfig, kind: str) -> dict[str, str | None]:
+def resolve_run_folder(model, cfg: DictConfig, kind: str) -> dict[str, str | None]:
     """Where the run starts and what its folder is called, decided by its first process."""
     parent = Path(cfg.checkpoint.dir) / kind
     resume_point = find_resume_point(cfg, kind)
@@ -195,9 +198,9 @@ def _require_writable(parent: Path) -> None:
 
 
 def _trainer_options(cfg: DictConfig, callbacks: list, train_loader) -> dict:
-    from solo_bayesncl.processes import SyncBatchNorm
+    from solo_bayesncl.training.distributed import SyncBatchNorm
 
-    accepted = inspect.signature(host().pl.Trainer.__init__).parameters
+    accepted = inspect.signature(adapter().pl.Trainer.__init__).parameters
     given = OmegaConf.to_container(cfg)
     options = {name: given[name] for name in given if name in accepted}
     options.pop("resume_from_checkpoint", None)
@@ -206,8 +209,8 @@ def _trainer_options(cfg: DictConfig, callbacks: list, train_loader) -> dict:
         callbacks=callbacks,
         enable_checkpointing=False,
         devices=len(cfg.devices) if cfg.accelerator == "cpu" else list(cfg.devices),
-        precision=host().precision(cfg.precision),
-        strategy=host().strategy(cfg.strategy),
+        precision=adapter().precision(cfg.precision),
+        strategy=adapter().strategy(cfg.strategy),
         enable_model_summary=given.get("enable_model_summary", False),
     )
     if "log_every_n_steps" not in given and train_loader is not None:
@@ -228,7 +231,7 @@ def _wandb_logger(cfg: DictConfig, version: str, continues: bool):
             "wandb.enabled=True, but wandb is not installed: `pip install wandb`, or set "
             "wandb.enabled=False (curves then go to metrics.csv and TensorBoard)."
         ) from error
-    wandb_logger = host().pl.loggers.WandbLogger(
+    wandb_logger = adapter().pl.loggers.WandbLogger(
         name=cfg.name,
         project=cfg.wandb.project,
         entity=None if cfg.wandb.entity == "None" else cfg.wandb.entity,

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from solo_bayesncl.hosts import host
+from solo_bayesncl.adapters import adapter
 
 
-class LossProgressBar(host().pl.callbacks.TQDMProgressBar):
+class LossProgressBar(adapter().pl.callbacks.TQDMProgressBar):
     """Shows the terms of the loss as they were last written to the curves.
 
     What is logged with `prog_bar=True`, Lightning reads from the GPU each time that it draws the

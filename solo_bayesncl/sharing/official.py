@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from solo_bayesncl import runs
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.settings import METHODS
+from solo_bayesncl.recipes.method_kwargs import METHODS
+from solo_bayesncl.runs import run as runs
 
 # what weights cannot tell and codes depend on
 UNTOLD = (

@@ -37,9 +37,8 @@ from torch.optim.lr_scheduler import ExponentialLR, MultiStepLR
 from torch.utils.data import DataLoader
 from torchvision.models import resnet18, resnet50
 
-from solo_bayesncl.errors import InputError
-from solo_bayesncl.hosts.common import (
-    WholeCheckpoints,
+from solo_bayesncl.adapters.shared import (
+    CheckpointerMixin,
     cap_top_k,
     continue_momentum,
     dali_missing,
@@ -48,9 +47,10 @@ from solo_bayesncl.hosts.common import (
     number_of_classes,
     over_processes,
 )
-from solo_bayesncl.loaders import portable
+from solo_bayesncl.data.loaders import portable
+from solo_bayesncl.data.transforms import statistics
+from solo_bayesncl.errors import InputError
 from solo_bayesncl.losses import info_nce
-from solo_bayesncl.transforms import statistics
 
 METHODS = solo.methods.METHODS
 NAME = "solo-learn 1.0.2"
@@ -60,7 +60,7 @@ PRECISION = {"16-mixed": 16, "bf16-mixed": "bf16", "32-true": 32, "64-true": 64}
 
 
 @cache
-def mend() -> None:
+def patch_solo_learn() -> None:
     solo.methods.linear.accuracy_at_k = cap_top_k(accuracy_at_k)
     for module in (solo.methods.base, solo.methods.linear):
         module.weighted_mean = over_processes(module.weighted_mean)
@@ -98,7 +98,7 @@ class KNN(WeightedKNNClassifier):
         self.update(*args, **kwargs)
 
 
-class Checkpointer(WholeCheckpoints, SoloCheckpointer):
+class Checkpointer(CheckpointerMixin, SoloCheckpointer):
     """The release's with main's signature and record, whole checkpoints and the last epoch's."""
 
     def __init__(self, cfg: DictConfig, logdir: Path, frequency: int, keep_prev: bool):
@@ -107,7 +107,7 @@ class Checkpointer(WholeCheckpoints, SoloCheckpointer):
         self.keep_prev = keep_prev
 
 
-class MainOptimization:
+class OptimizationMixin:
     """`configure_optimizers` as in main: LARS by name, warmup and cosine per step."""
 
     def optimizers_of(self, params, cfg: DictConfig, accumulate: int):
@@ -157,7 +157,7 @@ class MainOptimization:
         return optimizer
 
 
-class BaseMethod(MainOptimization, solo.methods.base.BaseMethod):
+class BaseMethod(OptimizationMixin, solo.methods.base.BaseMethod):
     """Main's contract on the release's base class.
 
     A method class is made as `class M(HostMethod, BaseMethod)`: the method's own `super()` calls
@@ -245,7 +245,7 @@ class BaseMethod(MainOptimization, solo.methods.base.BaseMethod):
         return merged
 
 
-class ByConfig:
+class FromConfigMixin:
     """Constructs a method of the release from main's configuration."""
 
     def __init__(self, cfg: DictConfig):
@@ -289,7 +289,7 @@ class ByConfig:
         return {}
 
 
-class SimCLR(ByConfig, solo.methods.simclr.SimCLR, BaseMethod):
+class SimCLR(FromConfigMixin, solo.methods.simclr.SimCLR, BaseMethod):
     """Main's SimCLR: one InfoNCE for any number of crops, over all processes."""
 
     @property
@@ -325,7 +325,7 @@ class SupCon(SimCLR):
         return targets
 
 
-class NNCLR(ByConfig, solo.methods.nnclr.NNCLR, BaseMethod):
+class NNCLR(FromConfigMixin, solo.methods.nnclr.NNCLR, BaseMethod):
     """Main's NNCLR: its loss takes what `forward` returns, and the queries of all processes."""
 
     @property
@@ -358,7 +358,7 @@ class NNCLR(ByConfig, solo.methods.nnclr.NNCLR, BaseMethod):
         return F.cross_entropy(logits, own + self.global_rank * len(neighbours))
 
 
-class Momentum:
+class MomentumMixin:
     """Before a momentum method of the release: main's hooks, schedule and defaults."""
 
     @classmethod
@@ -396,7 +396,7 @@ class Momentum:
         self.last_step = step
 
 
-class MoCoV2Plus(Momentum, ByConfig, solo.methods.mocov2plus.MoCoV2Plus, BaseMethod):
+class MoCoV2Plus(MomentumMixin, FromConfigMixin, solo.methods.mocov2plus.MoCoV2Plus, BaseMethod):
     """Main's MoCo v2+: its loss takes what `forward` and `momentum_forward` return."""
 
     @property
@@ -441,7 +441,7 @@ def method_names() -> tuple[str, ...]:
 
 def _adaptable(method_class: type) -> bool:
     """Whether a registered method takes a configuration or can be made to (momentum can not)."""
-    if issubclass(method_class, ByConfig):
+    if issubclass(method_class, FromConfigMixin):
         return True
     base = solo.methods.base
     is_method = issubclass(method_class, base.BaseMethod) and method_class is not base.BaseMethod
@@ -450,7 +450,7 @@ def _adaptable(method_class: type) -> bool:
 
 @cache
 def _adapt(method_class: type) -> type:
-    return type(method_class.__name__, (ByConfig, method_class, BaseMethod), {})
+    return type(method_class.__name__, (FromConfigMixin, method_class, BaseMethod), {})
 
 
 def backbone_names() -> tuple[str, ...]:
@@ -561,7 +561,7 @@ def linear_cfg(cfg: DictConfig) -> DictConfig:
 
 def build(cfg: DictConfig) -> BaseMethod:
     method = OWN.get(cfg.method) or METHODS[cfg.method]
-    return (method if issubclass(method, ByConfig) else _adapt(method))(cfg)
+    return (method if issubclass(method, FromConfigMixin) else _adapt(method))(cfg)
 
 
 def backbone(name: str, method: str, kwargs: dict, cifar_stem: bool) -> nn.Module:
@@ -572,7 +572,7 @@ def backbone(name: str, method: str, kwargs: dict, cifar_stem: bool) -> nn.Modul
     return headless(builder(**kwargs), name, cifar_stem)
 
 
-class LinearModel(MainOptimization, solo.methods.linear.LinearModel):
+class LinearModel(OptimizationMixin, solo.methods.linear.LinearModel):
     """The release's linear probe with main's optimisation."""
 
     def __init__(self, backbone: nn.Module, cfg: DictConfig):
@@ -689,7 +689,7 @@ def _dali() -> tuple[ModuleType, type]:
     try:
         from solo.utils.dali_dataloader import CustomTransform
 
-        from solo_bayesncl.hosts import dali
+        from solo_bayesncl.adapters import dali
     except ImportError as error:
         raise dali_missing(error) from error
     return dali, CustomTransform

@@ -24,9 +24,8 @@ from solo.utils.misc import make_contiguous
 from torch import nn
 from torch.utils.data import DataLoader
 
-from solo_bayesncl.errors import InputError
-from solo_bayesncl.hosts.common import (
-    WholeCheckpoints,
+from solo_bayesncl.adapters.shared import (
+    CheckpointerMixin,
     cap_top_k,
     continue_momentum,
     dali_missing,
@@ -34,7 +33,8 @@ from solo_bayesncl.hosts.common import (
     headless,
     over_processes,
 )
-from solo_bayesncl.loaders import portable
+from solo_bayesncl.data.loaders import portable
+from solo_bayesncl.errors import InputError
 
 __all__ = ["KNN", "METHODS", "BaseMethod", "Checkpointer", "SimCLR", "pl"]
 
@@ -45,7 +45,7 @@ MORE = ""
 
 
 @cache
-def mend() -> None:
+def patch_solo_learn() -> None:
     solo.methods.linear.accuracy_at_k = cap_top_k(solo.methods.linear.accuracy_at_k)
     for module in (solo.methods.base, solo.methods.linear):
         module.weighted_mean = over_processes(module.weighted_mean)
@@ -76,7 +76,7 @@ def _read_h5_itself() -> None:
     H5Dataset._load_h5_data_info = load_list
 
 
-class Checkpointer(WholeCheckpoints, SoloCheckpointer):
+class Checkpointer(CheckpointerMixin, SoloCheckpointer):
     """solo-learn's, with whole checkpoints and the last epoch's."""
 
 
@@ -244,7 +244,7 @@ def _dali() -> tuple[ModuleType, Callable]:
     try:
         from solo.data.dali_dataloader import build_transform_pipeline_dali
 
-        from solo_bayesncl.hosts import dali
+        from solo_bayesncl.adapters import dali
     except ImportError as error:
         raise dali_missing(error) from error
     return dali, build_transform_pipeline_dali

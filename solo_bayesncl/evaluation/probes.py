@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import progress, say
-from solo_bayesncl.hosts import host
 
 KNN_K = 20
 # Rows have unit length, so entries are small; scikit-learn's default of 1 would underfit them.
@@ -64,7 +64,7 @@ def knn_accuracy(
     known = torch.isin(train_labels, classes)
     if not known.any() or not are_finite(train_feats, val_feats):
         return float("nan")
-    knn = host().KNN(k=KNN_K, distance_fx="cosine")
+    knn = adapter().KNN(k=KNN_K, distance_fx="cosine")
     knn.update(
         train_features=F.normalize(train_feats[known]),
         train_targets=torch.searchsorted(classes, train_labels[known]),

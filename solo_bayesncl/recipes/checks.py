@@ -1,7 +1,7 @@
 """Checks a recipe before anything slow starts, and fits it to the machine.
 
 Everything here raises `InputError` with the key to change. The keys of the methods themselves are
-in `solo_bayesncl.settings`.
+in `solo_bayesncl.recipes.method_kwargs`.
 """
 
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from urllib.error import URLError
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from solo_bayesncl import settings
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.precision import lightning_2_name
-from solo_bayesncl.settings import is_number
+from solo_bayesncl.recipes import method_kwargs as settings
+from solo_bayesncl.recipes.method_kwargs import is_number
 
 DATASETS = ("cifar10", "cifar100", "stl10", "imagenet", "imagenet100", "custom")
 DOWNLOADED = ("cifar10", "cifar100", "stl10")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from solo_bayesncl.console import progress
+from solo_bayesncl.data.loaders import worker_options
+from solo_bayesncl.data.transforms import untransformed
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.loaders import worker_options
-from solo_bayesncl.transforms import untransformed
 
 
 @torch.no_grad()

@@ -6,16 +6,17 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from solo_bayesncl import metrics, settings
+from solo_bayesncl import metrics
 from solo_bayesncl.methods.step_log import StepLogMixin
 from solo_bayesncl.nn import mlp, start_at_prior
 from solo_bayesncl.objective import Encoding, encode
+from solo_bayesncl.recipes import method_kwargs as settings
 
 
-class NonNegative(StepLogMixin):
+class NonNegativeMixin(StepLogMixin):
     """Before a method of the host: non-negative codes, optionally of the k largest entries.
 
-    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.settings`.
+    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.recipes.method_kwargs`.
     """
 
     def __init__(self, cfg: DictConfig):
@@ -100,7 +101,7 @@ def zero_without_labels(loss: Tensor, targets: Tensor) -> Tensor:
     return torch.where((targets < 0).all(), loss.nan_to_num(), loss)
 
 
-class Gated(NonNegative):
+class GateMixin(NonNegativeMixin):
     """Before a method of the host: a learned gate per image and dimension of its codes.
 
     Extra cfg settings: `optimizer.gating_head_lr`: learning rate of the gating head, not scaled by

@@ -23,10 +23,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from solo_bayesncl.config import too_few_images
+from solo_bayesncl.data.transforms import statistics
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.seeding import SeededLoader
-from solo_bayesncl.transforms import statistics
+from solo_bayesncl.recipes.checks import too_few_images
+from solo_bayesncl.training.seeding import SeededLoader
 
 _AHEAD = 4  # batches that DALI may have begun when it reports an error
 

@@ -16,11 +16,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from solo_bayesncl import config, files, runs
+from solo_bayesncl import files
 from solo_bayesncl.commands import evaluate, explain
-from solo_bayesncl.commands.recipes import compose_recipe, find_folder
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.options import Options
+from solo_bayesncl.evaluation.options import Options
+from solo_bayesncl.recipes import checks as config
+from solo_bayesncl.recipes.compose import compose_recipe, find_folder
+from solo_bayesncl.runs import run as runs
 
 KEYS = (
     "methods", "seeds", "out", "recipes", "pretrain", "linear", "variants", "overrides",
@@ -262,15 +264,15 @@ def _recipe(cfg: DictConfig, folder: str, method: str) -> tuple[str, tuple[str, 
     if method in recipes:
         return method, ()
     import solo_bayesncl
-    from solo_bayesncl.hosts import host
+    from solo_bayesncl.adapters import adapter
 
     solo_bayesncl.register()
-    if method in host().method_names():
+    if method in adapter().method_names():
         return BASE, (f"method={method}", f"name={method}")
     raise InputError(
         f"methods: {method!r} is not known. Choose a variant ({', '.join(variants) or 'none'}), a "
-        f"recipe of pretrain={folder} ({', '.join(recipes)}) or a method of {host().NAME} "
-        f"({', '.join(host().method_names())})."
+        f"recipe of pretrain={folder} ({', '.join(recipes)}) or a method of {adapter().NAME} "
+        f"({', '.join(adapter().method_names())})."
     )
 
 
@@ -329,7 +331,7 @@ def check_buildable(plan: Plan) -> None:
         InputError: if one lacks settings, before anything is trained.
     """
     from solo_bayesncl.commands import pretrain
-    from solo_bayesncl.settings import METHODS
+    from solo_bayesncl.recipes.method_kwargs import METHODS
 
     for job in {job.method: job for job in plan.jobs}.values():
         if job.cfg.method not in (*METHODS, BASE) and finished(job) is None:
@@ -401,7 +403,7 @@ def _run(job: Job) -> None:
     (job.folder / RECORD).unlink(missing_ok=True)
     folder = _pretrain(job)
     linear = _linear(job, folder)
-    subject = evaluate.examine(folder, _options(job.evaluation))
+    subject = evaluate.encode_splits(folder, _options(job.evaluation))
     explain.write_findings(subject, job.folder)
     files.write_json(
         job.folder / RECORD,

@@ -17,17 +17,20 @@ from torchvision import datasets
 from torchvision.datasets.folder import find_classes
 
 import solo_bayesncl
-from solo_bayesncl import config, metrics, probes, runs
+from solo_bayesncl import metrics
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import progress
+from solo_bayesncl.data.loaders import worker_options
+from solo_bayesncl.data.transforms import evaluation_transform, statistics
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.factors import Factor, factors_of
-from solo_bayesncl.hosts import host
-from solo_bayesncl.loaders import worker_options
+from solo_bayesncl.evaluation import probes
+from solo_bayesncl.evaluation.factors import Factor, factors_of
+from solo_bayesncl.evaluation.options import Options
+from solo_bayesncl.evaluation.references import reference_embeddings
 from solo_bayesncl.objective import Encoding, encode
-from solo_bayesncl.options import Options
 from solo_bayesncl.precision import autocast, resolve_precision
-from solo_bayesncl.references import reference_embeddings
-from solo_bayesncl.transforms import evaluation_transform, statistics
+from solo_bayesncl.recipes import checks as config
+from solo_bayesncl.runs import run as runs
 
 Result = TypeVar("Result")
 
@@ -75,7 +78,7 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A trained model with what it says of its data: what everything is measured on.
 
     Attributes:
@@ -127,16 +130,16 @@ def build_model(cfg: DictConfig, record: Path) -> nn.Module:
         InputError: if the installed solo-learn lacks the method, or they do not make up a model.
     """
     solo_bayesncl.register()
-    if cfg.get("method") not in host().method_names():
+    if cfg.get("method") not in adapter().method_names():
         raise InputError(
-            f"{record} names method {cfg.get('method')!r}, which {host().NAME} does not have. "
-            f"It has: {', '.join(host().method_names())}."
+            f"{record} names method {cfg.get('method')!r}, which {adapter().NAME} does not have. "
+            f"It has: {', '.join(adapter().method_names())}."
         )
     lacking = [key for key in NEEDED if OmegaConf.select(cfg, key) is None]
     if lacking:
         raise InputError(f"{record} lacks {lacking[0]}: it is no whole record of a run.")
     try:
-        return host().build(cfg)
+        return adapter().build(cfg)
     except InputError as error:
         raise InputError(f"{record}: {error}") from error
     except (
@@ -146,7 +149,7 @@ def build_model(cfg: DictConfig, record: Path) -> nn.Module:
         raise InputError(f"No model can be built from {record}: {reason}") from error
 
 
-def examine(checkpoint: str | Path, options: Options) -> Subject:
+def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
     """Loads a model and runs it over both splits of its data.
 
     Args:
@@ -175,7 +178,7 @@ def examine(checkpoint: str | Path, options: Options) -> Subject:
     if label_in_training is not None:
         val = replace(val, labels=label_in_training[val.labels])
     classes = _classes(run, train_loader.dataset, torch.cat([train.labels, val.labels]))
-    return Subject(
+    return EvaluatedModel(
         run, options, model, train, val, images, classes, embeddings, factors,
         _trained_on(run.cfg, options, classes), precision,
     )  # fmt: skip
@@ -330,7 +333,7 @@ def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, Dat
             raise InputError(f"{split} does not exist (it is {origin}).")
     transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
     with config.explained_data_errors(cfg):
-        train, val = host().labelled_loaders(cfg, transform, transform)
+        train, val = adapter().labelled_loaders(cfg, transform, transform)
     # pinned memory only serves copies to a GPU
     pinned = {"pin_memory": options.torch_device.type == "cuda"}
     return tuple(
@@ -352,7 +355,7 @@ def of_folders(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def measure(subject: Subject) -> dict[str, Any]:
+def measure(subject: EvaluatedModel) -> dict[str, Any]:
     """All numbers of one model, measured on the validation split.
 
     Returns:

@@ -14,13 +14,19 @@ from safetensors import SafetensorError, safe_open
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from solo_bayesncl import runs
+from solo_bayesncl.data.transforms import SIZES, evaluation_transform
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation import build_model, encoded, load_model, of_folders, own_classes
+from solo_bayesncl.evaluation.encode import (
+    build_model,
+    encoded,
+    load_model,
+    of_folders,
+    own_classes,
+)
 from solo_bayesncl.metrics import ACTIVE
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import AS_TRAINED, autocast, check_precision, resolve_precision
-from solo_bayesncl.transforms import SIZES, evaluation_transform
+from solo_bayesncl.runs import run as runs
 
 # what an encoder consists of, the predictor as some methods' codes are its outputs; classifier,
 # loss and momentum networks stay behind

@@ -15,10 +15,10 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.utils.data import DataLoader
 
+from solo_bayesncl.adapters import adapter
+from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.hosts import host
-from solo_bayesncl.loaders import worker_options
-from solo_bayesncl.sync_batchnorm import desynchronise, synchronise
+from solo_bayesncl.training.sync_batchnorm import desynchronise, synchronise
 
 # as long as torch waits for processes with GPUs to meet
 _PATIENCE = timedelta(minutes=10)
@@ -53,12 +53,14 @@ def _launcher() -> tuple[str, int | None]:
         return "torchrun", int(os.environ["WORLD_SIZE"])
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS")  # of srun; a batch script alone has none
     # within an interactive job Lightning starts the processes itself
-    slurm = host().pl.trainer.connectors.accelerator_connector.SLURMEnvironment
+    slurm = adapter().pl.trainer.connectors.accelerator_connector.SLURMEnvironment
     return "srun", int(tasks) if tasks is not None and slurm.detect() else None
 
 
 @contextmanager
-def agreed(trainer: Any, decide: Callable[[], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def broadcast_from_rank_zero(
+    trainer: Any, decide: Callable[[], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     """What the first process decides, in all of them, however they were started.
 
     They meet where their process group will, before it exists: Lightning makes it, and may start
@@ -100,7 +102,7 @@ def agreed(trainer: Any, decide: Callable[[], dict[str, Any]]) -> Iterator[dict[
     yield decision  # the store lives on meanwhile: it may be the server
 
 
-class SyncBatchNorm(host().pl.plugins.LayerSync):
+class SyncBatchNorm(adapter().pl.plugins.LayerSync):
     """Batch norm over all processes on the CPU; that of torch, and so Lightning's, needs GPUs."""
 
     def apply(self, model: nn.Module) -> nn.Module:

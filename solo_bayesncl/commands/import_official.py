@@ -13,14 +13,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import solo_bayesncl
-from solo_bayesncl import files, runs
-from solo_bayesncl.commands import training
+from solo_bayesncl import files
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.commands.pretrain import build, prepare
-from solo_bayesncl.commands.recipes import compose_recipe, explained
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.hosts import host
-from solo_bayesncl.official import UNTOLD, Official
+from solo_bayesncl.recipes.compose import compose_recipe, explained
+from solo_bayesncl.runs import run as runs
+from solo_bayesncl.sharing.official import UNTOLD, Official
+from solo_bayesncl.training import trainer as training
 
 
 def run(arguments: list[str]) -> int:
@@ -117,9 +118,9 @@ def of_record(official: Official, overrides: list[str], out: Path) -> Path:
             raise InputError(f"{override!r} cannot be put into the settings: {reason}") from error
     _check(official, cfg)
     solo_bayesncl.register()
-    require_one_of(cfg.method, host().method_names(), "method", host().MORE)
-    backbones = host().backbone_names()
-    require_one_of(cfg.backbone.get("name"), backbones, "backbone.name", host().MORE)
+    require_one_of(cfg.method, adapter().method_names(), "method", adapter().MORE)
+    backbones = adapter().backbone_names()
+    require_one_of(cfg.backbone.get("name"), backbones, "backbone.name", adapter().MORE)
     with open_dict(cfg):
         cfg.data.num_classes = cfg.data.get("num_classes") or official.classes
         cfg.name = cfg.get("name") or cfg.method
@@ -211,7 +212,7 @@ def _write(official: Official, cfg: DictConfig, out: Path, epoch: int) -> Path:
     content: dict[str, Any] = {
         "epoch": epoch,
         "global_step": official.step,
-        "pytorch-lightning_version": host().pl.__version__,
+        "pytorch-lightning_version": adapter().pl.__version__,
         "state_dict": {name: weight.clone() for name, weight in weights.items()},
     }
     written = io.BytesIO()

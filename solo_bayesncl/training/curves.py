@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from solo_bayesncl import files
-from solo_bayesncl.hosts import host
+from solo_bayesncl.adapters import adapter
 
-Logger = host().pl.loggers.logger.Logger
+Logger = adapter().pl.loggers.logger.Logger
 
 # what the host's methods log about classes, also where images have none
 OF_LABELS = ("train_class_loss", "train_acc1", "train_acc5", "train_nn_acc")
@@ -76,7 +76,7 @@ class CurvesLogger(Logger):
         """Settings are in `args.json`."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if host().pl.utilities.rank_zero_only.rank != 0:
+        if adapter().pl.utilities.rank_zero_only.rank != 0:
             return
         values = dict(metrics)
         epoch = values.pop("epoch", None)
@@ -88,7 +88,7 @@ class CurvesLogger(Logger):
         self.rows[-1].update({key: f"{value:.6g}" for key, value in values.items()})
 
     def save(self) -> None:
-        if not self.rows or host().pl.utilities.rank_zero_only.rank != 0:
+        if not self.rows or adapter().pl.utilities.rank_zero_only.rank != 0:
             return
         files.write_csv(self.path, self.rows)
 

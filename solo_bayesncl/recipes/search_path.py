@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import solo_bayesncl
-from solo_bayesncl import hosts
+from solo_bayesncl import adapters
 from solo_bayesncl.errors import InputError
 
 if TYPE_CHECKING:
     from hydra.core.config_search_path import ConfigSearchPath
 
-PACKAGED = Path(__file__).parent / "recipes"  # in an installed package
-CLONE = Path(__file__).parents[1] / "scripts"  # beside the package in a clone
+PACKAGED = Path(__file__).parents[1] / "yaml"  # in an installed package
+CLONE = Path(__file__).parents[2] / "scripts"  # beside the package in a clone
 KINDS = ("pretrain", "linear")
 
 
@@ -32,7 +32,7 @@ def extend(search_path: "ConfigSearchPath") -> None:
     Args:
         search_path: of the running Hydra program; changed in place.
     """
-    if not hosts.scripts_use_hydra():
+    if not adapters.scripts_use_hydra():
         return
     solo_bayesncl.register()
     for element in list(search_path.get_path()):

@@ -23,8 +23,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from solo_bayesncl import files
-from solo_bayesncl.encoder import PARTS, Encoder
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.sharing.encoder import PARTS, Encoder
 
 ONNX_OPSET = 18
 # largest difference from the model's own outputs, absolute or of the largest of them

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from solo_bayesncl.hosts import host
-from solo_bayesncl.loaders import worker_options
+from solo_bayesncl.adapters import adapter
+from solo_bayesncl.data.loaders import worker_options
 
-Callback = host().pl.callbacks.Callback
+Callback = adapter().pl.callbacks.Callback
 
 # what numbers are drawn for, so that no two purposes share them
 _ORDER, _SAMPLE, _STEP = range(3)

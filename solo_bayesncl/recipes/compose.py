@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl.console import results
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.scripts import recipe_root
+from solo_bayesncl.recipes.search_path import recipe_root
 
 HELP = """usage: solo-bayesncl COMMAND --config-path DIR --config-name NAME [key=value ...]
 

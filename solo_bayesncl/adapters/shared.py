@@ -66,7 +66,7 @@ def number_of_classes(cfg: DictConfig) -> int:
     return known or max(1, folders)
 
 
-class WholeCheckpoints:
+class CheckpointerMixin:
     """For a Checkpointer of the host: whole files, by all processes, and also of the last epoch.
 
     A checkpoint is written beside its place and renamed, so that a killed run leaves no half file;
