@@ -1,27 +1,28 @@
-"""The command `solo-bayesncl`: here an exception becomes a message and an exit status."""
+"""The command `solo-bayesncl`: picks a subcommand, turns `InputError` into a message and status 2."""
 
 import argparse
 import importlib
 import sys
 import warnings
+from types import ModuleType
 
 from solo_bayesncl import __version__
-from solo_bayesncl.console import say
+from solo_bayesncl.console import console_output, log
 from solo_bayesncl.errors import InputError
 
-# name: one line of help. The module solo_bayesncl.commands.<name> has add_arguments and run; those
-# of the commands that take Hydra's command line have run alone.
+# name -> one line of help. solo_bayesncl.commands.<name> has `add_arguments` and `run`, or `run`
+# alone where Hydra parses the command line.
 COMMANDS = {
     "demo": "generate data, pretrain SimCLR, NCL and BayesNCL on it, evaluate and compare them",
     "pretrain": "pretrain a method from a YAML recipe",
     "linear": "train a linear classifier on a pretrained backbone from a YAML recipe",
     "evaluate": "measure the interpretability and accuracy of a pretrained model",
-    "explain": "say what single dimensions of a pretrained model mean, on a page and per image",
+    "explain": "describe what single dimensions of a pretrained model mean, on a page and per image",
     "compare": "pretrain, evaluate and probe methods over seeds; tables, figures and a page",
     "export": "write a pretrained model for torchvision, timm, safetensors or ONNX",
-    "import": "make a run of a checkpoint of the official code",
+    "import": "turn a checkpoint of the official code into a run",
     "data": "generate the demo data sets",
-    "doctor": "say what is installed, what that allows and what to do about the rest",
+    "doctor": "list what is installed, what it allows and how to install the rest",
 }
 HYDRA_COMMANDS = ("pretrain", "linear", "compare", "import")
 
@@ -30,33 +31,36 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: those behind the program's name; by default this process's.
+        arguments: the command line without the program's name; by default this process's.
 
     Returns:
         Exit status: 0, or 2 for bad input, 130 for an interrupt.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    # torchmetrics 0.11 says so to everybody who imports it
+    # raised by torchmetrics 0.11 at import
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    try:
-        if arguments and arguments[0] in HYDRA_COMMANDS:
-            return _command(arguments[0]).run(arguments[1:])
-        if arguments and arguments[0].endswith(".py"):
-            from solo_bayesncl.recipes import search_path as scripts
-
-            scripts.run(arguments[0], arguments[1:])
-            return 0
-        args = _parser(arguments).parse_args(arguments)
-        return _command(args.command).run(args)
-    except InputError as error:
-        say(str(error), everywhere=True)
-        return 2
-    except KeyboardInterrupt:
-        say("interrupted")
-        return 130
+    with console_output():
+        try:
+            return _run(arguments)
+        except InputError as error:
+            log(str(error), all_ranks=True)
+            return 2
+        except KeyboardInterrupt:
+            log("interrupted")
+            return 130
 
 
-def _command(name: str):
+def _run(arguments: list[str]) -> int:
+    if arguments and arguments[0] in HYDRA_COMMANDS:
+        return _command(arguments[0]).run(arguments[1:])
+    if arguments and arguments[0].endswith(".py"):
+        return _command("script").run(arguments)
+    args = _parser(arguments).parse_args(arguments)
+    return _command(args.command).run(args)
+
+
+def _command(name: str) -> ModuleType:
+    """The command's module; `import` is a keyword of Python, so its module has a longer name."""
     module = "import_official" if name == "import" else name
     return importlib.import_module(f"solo_bayesncl.commands.{module}")
 

@@ -1,7 +1,13 @@
-"""What is said to the person: results on standard output, everything else on standard error."""
+"""Console output of the commands: results on standard output, all else on standard error.
 
+Library code logs with `logging.getLogger(__name__)` and wraps long loops in `progress`; both are
+silent unless a command has opened `console_output`.
+"""
+
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -10,38 +16,67 @@ from rich.progress import track
 Item = TypeVar("Item")
 
 results = Console(soft_wrap=True, highlight=False)
-_messages = Console(stderr=True, soft_wrap=True, highlight=False)
+_stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+_logger = logging.getLogger("solo_bayesncl")
 
-
-# set by Lightning, torchrun or srun; 0 or absent in the first process of a run
+# set by Lightning, torchrun or srun; 0 or absent on rank zero
 _RANKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")
 
 
-def say(message: str, *, everywhere: bool = False) -> None:
-    """One line about what happens.
+class _ConsoleHandler(logging.Handler):
+    """Prints records as `solo-bayesncl: message`, those of rank zero unless they say otherwise."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        is_rank_zero = all(os.environ.get(name, "0") == "0" for name in _RANKS)
+        if is_rank_zero or getattr(record, "all_ranks", False):
+            _stderr.print(f"solo-bayesncl: {record.getMessage()}", markup=False)
+
+
+_handler = _ConsoleHandler()
+
+
+@contextmanager
+def console_output() -> Iterator[None]:
+    """While open, what this package logs and its progress bars are shown on standard error."""
+    if _handler in _logger.handlers:
+        yield
+        return
+    level, propagate = _logger.level, _logger.propagate
+    _logger.addHandler(_handler)
+    _logger.setLevel(logging.INFO)
+    _logger.propagate = False
+    try:
+        yield
+    finally:
+        _logger.removeHandler(_handler)
+        _logger.setLevel(level)
+        _logger.propagate = propagate
+
+
+def log(message: str, *, all_ranks: bool = False) -> None:
+    """Logs one line of a command.
 
     Args:
         message: the line.
-        everywhere: whether every process of a distributed run says it, or only the first: an error
-            may be that of another one.
+        all_ranks: whether every process of a distributed run prints it, or rank zero alone: an
+            error may be another rank's.
     """
-    if everywhere or all(os.environ.get(name, "0") == "0" for name in _RANKS):
-        _messages.print(f"solo-bayesncl: {message}", markup=False)
+    _logger.info("%s", message, extra={"all_ranks": all_ranks})
 
 
 def progress(items: Iterable[Item], description: str, total: float | None = None) -> Iterable[Item]:
-    """The items, with a bar on standard error that goes when they are done; none in a file.
+    """The items, with a progress bar where a command writes to a terminal.
 
     Args:
-        items: what is gone through.
+        items: what is iterated over.
         description: words before the bar.
-        total: how many there are, where `items` cannot tell.
+        total: number of items, where `items` has no length.
     """
     return track(
         items,
         description=description,
         total=total,
-        console=_messages,
+        console=_stderr,
         transient=True,
-        disable=not _messages.is_terminal,
+        disable=_handler not in _logger.handlers or not _stderr.is_terminal,
     )

@@ -7,7 +7,7 @@ pretraining used.
 
 import copy
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch.utils.data import Dataset
 from torchvision import transforms as T
@@ -65,8 +65,19 @@ def probe_transform(dataset: str, crop: DictConfig) -> T.Compose:
     )
 
 
-def untransformed(images: Dataset) -> Dataset:
-    """The same data set of the host, yielding (PIL image, label)."""
+def without_transform(images: Dataset) -> Dataset:
+    """A copy of a data set of solo-learn that yields (PIL image, label)."""
     images = copy.copy(images)
     images.transform = None
     return images
+
+
+def as_image_folder(cfg: DictConfig) -> DictConfig:
+    """A copy of a run's settings for images of any size in folders, normalised as in training."""
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        crop = cfg.augmentations[0]
+        crop.mean, crop.std = map(list, statistics(cfg.data.dataset, crop))
+        cfg.data.dataset, cfg.data.format, cfg.data.no_labels = "custom", "image_folder", False
+        cfg.data.fraction = -1  # a share of the run's own images
+    return cfg

@@ -1,42 +1,30 @@
-"""Codes of a trained model and everything that is measured on them."""
+"""Runs a trained model over the images of both splits: features, codes, gates and logits."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from math import nan
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision import datasets
-from torchvision.datasets.folder import find_classes
 
-import solo_bayesncl
-from solo_bayesncl import metrics
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import worker_options
-from solo_bayesncl.data.transforms import evaluation_transform, statistics
+from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation import probes
 from solo_bayesncl.evaluation.factors import Factor, factors_of
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
-from solo_bayesncl.objective import Encoding, encode
 from solo_bayesncl.precision import autocast, resolve_precision
-from solo_bayesncl.recipes import checks as config
-from solo_bayesncl.runs import run as runs
+from solo_bayesncl.recipes.checks import DOWNLOADED, explained_data_errors
+from solo_bayesncl.runs import Run
+from solo_bayesncl.runs.models import encode_outputs, load_model, training_classes
 
 Result = TypeVar("Result")
-
-RETRIEVAL_KS = (1, 3, 5, 10)
-# of a record, what evaluation itself reads
-NEEDED = ("data.dataset", "augmentations.0", "backbone.name")
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,7 @@ class EvaluatedModel:
         precision: that the model ran in.
     """
 
-    run: runs.Run
+    run: Run
     options: Options
     model: nn.Module
     train: Outputs
@@ -108,47 +96,6 @@ class EvaluatedModel:
     precision: str = "32-true"
 
 
-def load_model(run: runs.Run) -> nn.Module:
-    """Rebuilds the model of a run from its record and loads its weights, in evaluation mode.
-
-    Raises:
-        InputError: if the record or the weights do not fit the installed solo-learn.
-    """
-    model = build_model(run.cfg, run.folder / "args.json")
-    runs.fill_module(model, runs.load_weights(run.checkpoint), run.checkpoint)
-    return model.eval()
-
-
-def build_model(cfg: DictConfig, record: Path) -> nn.Module:
-    """The model of recorded settings, with random weights.
-
-    Args:
-        cfg: the settings; defaults that they lack are added.
-        record: where they were read, for messages.
-
-    Raises:
-        InputError: if the installed solo-learn lacks the method, or they do not make up a model.
-    """
-    solo_bayesncl.register()
-    if cfg.get("method") not in adapter().method_names():
-        raise InputError(
-            f"{record} names method {cfg.get('method')!r}, which {adapter().NAME} does not have. "
-            f"It has: {', '.join(adapter().method_names())}."
-        )
-    lacking = [key for key in NEEDED if OmegaConf.select(cfg, key) is None]
-    if lacking:
-        raise InputError(f"{record} lacks {lacking[0]}: it is no whole record of a run.")
-    try:
-        return adapter().build(cfg)
-    except InputError as error:
-        raise InputError(f"{record}: {error}") from error
-    except (
-        TypeError, ValueError, AssertionError, AttributeError, KeyError, OmegaConfBaseException
-    ) as error:  # fmt: skip
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"No model can be built from {record}: {reason}") from error
-
-
 def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
     """Loads a model and runs it over both splits of its data.
 
@@ -158,14 +105,14 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
     Raises:
         InputError: for a checkpoint, data, metadata, reference or device that cannot be used.
     """
-    run, device = runs.Run.open(checkpoint), options.torch_device
+    run, device = Run.open(checkpoint), options.torch_device
     precision = resolve_precision(options.precision, run.cfg.get("precision"), device)
     model = load_model(run)
     train_loader, val_loader = labelled_loaders(run.cfg, options)
     images = val_loader.dataset
     label_in_training = _labels_in_training(train_loader.dataset, images)
     factors = factors_of(images, options.metadata)
-    with config.explained_data_errors(run.cfg):
+    with explained_data_errors(run.cfg):
         # the training split can be large, and only these are used
         on = (device, precision)
         train = collect(model, train_loader, *on, "training images", ("feats", "codes"))
@@ -214,7 +161,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + more
 
 
-def _classes(run: runs.Run, images: Dataset, labels: Tensor) -> tuple[str, ...]:
+def _classes(run: Run, images: Dataset, labels: Tensor) -> tuple[str, ...]:
     """Names by label; not every data set of the host tells them."""
     names = getattr(images, "classes", range(run.cfg.data.num_classes))
     names = [str(name) for name in names]
@@ -228,32 +175,8 @@ def _trained_on(cfg: DictConfig, options: Options, classes: tuple[str, ...]) -> 
     """
     if cfg.data.num_classes != len(classes):
         return False
-    own = None if options.data is None else own_classes(cfg)
+    own = None if options.data is None else training_classes(cfg)
     return own is None or own == classes
-
-
-def own_classes(cfg: DictConfig) -> tuple[str, ...] | None:
-    """Names of the classes of a run's own training data, None if those are gone or have none."""
-    path = cfg.data.get("train_path")
-    if path is None:
-        return None
-    try:
-        if cfg.data.dataset in config.DOWNLOADED:
-            return tuple(vars(datasets)[cfg.data.dataset.upper()](path).classes)
-        return tuple(find_classes(path)[0])
-    except (OSError, RuntimeError):
-        return None
-
-
-def encoded(model: nn.Module, out: dict[str, Tensor]) -> Encoding:
-    """Codes from the outputs of any method of the host.
-
-    Those of methods that are not ours are the normalised projections, or the normalised backbone
-    features of methods without a projector.
-    """
-    if hasattr(model, "encode"):
-        return model.encode(out)
-    return encode(out.get("z", out["feats"]), non_neg="none")
 
 
 def forward_images(
@@ -269,7 +192,11 @@ def forward_images(
     """
     with autocast(precision, device):
         out = model(images.to(device, non_blocking=True))
-        outputs = {"feats": out["feats"], "logits": out["logits"], **vars(encoded(model, out))}
+        outputs = {
+            "feats": out["feats"],
+            "logits": out["logits"],
+            **vars(encode_outputs(model, out)),
+        }
     return {name: value.float() for name, value in outputs.items() if value is not None}
 
 
@@ -316,7 +243,7 @@ def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, Dat
         InputError: if the run has no labelled validation images.
     """
     data = options.data
-    cfg = cfg.copy() if data is None else of_folders(cfg)
+    cfg = cfg.copy() if data is None else as_image_folder(cfg)
     with open_dict(cfg):
         if data is not None:
             cfg.data.train_path, cfg.data.val_path = str(data / "train"), str(data / "val")
@@ -328,11 +255,11 @@ def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, Dat
                 "with train/ and val/ and in each a folder per class."
             )
     for split in (cfg.data.train_path, cfg.data.val_path):
-        if cfg.data.dataset not in config.DOWNLOADED and not Path(split).exists():
+        if cfg.data.dataset not in DOWNLOADED and not Path(split).exists():
             origin = "of --data" if data is not None else "of the run's record: use --data DIR"
             raise InputError(f"{split} does not exist (it is {origin}).")
     transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
-    with config.explained_data_errors(cfg):
+    with explained_data_errors(cfg):
         train, val = adapter().labelled_loaders(cfg, transform, transform)
     # pinned memory only serves copies to a GPU
     pinned = {"pin_memory": options.torch_device.type == "cuda"}
@@ -342,62 +269,6 @@ def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, Dat
         )
         for loader in (train, val)
     )
-
-
-def of_folders(cfg: DictConfig) -> DictConfig:
-    """A copy of a run's settings for image files of any size, normalised as in training."""
-    cfg = cfg.copy()
-    with open_dict(cfg):
-        crop = cfg.augmentations[0]
-        crop.mean, crop.std = map(list, statistics(cfg.data.dataset, crop))
-        cfg.data.dataset, cfg.data.format, cfg.data.no_labels = "custom", "image_folder", False
-        cfg.data.fraction = -1  # a share of the run's own images
-    return cfg
-
-
-def measure(subject: EvaluatedModel) -> dict[str, Any]:
-    """All numbers of one model, measured on the validation split.
-
-    Returns:
-        Nested dict of floats, shares in 0..1, entropies in nats, accuracies in percent;
-        docs/metrics.md defines them. `not_finite` lists the spaces that hold nan or infinities in
-        either split, as those of a model that diverged; what would be measured on such values is
-        nan.
-    """
-    train, val = subject.train, subject.val
-    on = partial(on_device, subject.options.torch_device)
-    spaces = val.spaces
-    given = [*spaces.items(), ("backbone", train.feats), ("codes", train.codes)]
-    broken = {space for space, values in given if not probes.are_finite(values)}
-    result: dict[str, Any] = {
-        "samples": len(val.labels),
-        "not_finite": [space for space in spaces if space in broken],
-    }
-    for space, values in spaces.items():
-        result[space] = on(partial(_numbers, metrics.summary), values, val.labels)
-        result[space] |= on(_monosemanticity, values, subject.embeddings)
-    for space in ("backbone", "codes"):
-        result[space]["mean_average_precision"] = on(_average_precision, spaces[space], val.labels)
-    if val.probs is not None:
-        finite = probes.are_finite(val.probs)
-        result["gate"]["mean_open_probability"] = float(val.probs.mean())
-        result["gate"]["open_rate"] = float((val.mask > 0).float().mean()) if finite else nan
-    selection = probes.feature_selection(train.codes, train.labels, val.codes, val.labels)
-    feats = (train.feats, train.labels, val.feats, val.labels)
-    codes = (train.codes, train.labels, val.codes, val.labels)
-    result["accuracy"] = {
-        # of other classes it says nothing
-        "online_classifier": _top1(val) if subject.classifier_fits else None,
-        "knn_backbone": on(probes.knn_accuracy, *feats),
-        "knn_codes": on(probes.knn_accuracy, *codes),
-        "probe_codes": list(selection.values())[-1],
-    }
-    result["feature_selection"] = selection
-    result["retrieval"] = on(_retrieval, val.codes, val.labels)
-    for name, value in list(result["retrieval"].values())[-1].items():
-        result["codes"][f"retrieval_{name}"] = value
-    result["factors"] = {name: _of_factor(val, f, on) for name, f in subject.factors.items()}
-    return result
 
 
 def on_device(device: torch.device, compute: Callable[..., Result], *tensors: Tensor) -> Result:
@@ -418,67 +289,3 @@ def on_device(device: torch.device, compute: Callable[..., Result], *tensors: Te
 def device_name(device: torch.device) -> str:
     """For a record: `cpu`, or the name of the GPU."""
     return device.type if device.type != "cuda" else torch.cuda.get_device_name(device)
-
-
-def _numbers(of: Callable, values: Tensor, labels: Tensor) -> dict[str, float]:
-    """What `of` says of values and labels, and what it would be worth with shuffled ones."""
-    if not probes.are_finite(values):
-        names = of(values.new_zeros(1, 1), labels.new_zeros(1))
-        return dict.fromkeys((*names, "shuffled_label_null"), nan)
-    null = metrics.shuffled_label_null(values, labels, generator=torch.Generator().manual_seed(0))
-    numbers = of(values, labels) | {"shuffled_label_null": null}
-    return {name: float(value) for name, value in numbers.items()}
-
-
-def _monosemanticity(values: Tensor, embeddings: Tensor) -> dict[str, float]:
-    mean = chance = nan
-    if probes.are_finite(values, embeddings):
-        score = metrics.monosemanticity(values, embeddings)
-        mean, chance = float(score.mean), float(score.chance)
-    return {"monosemanticity": mean, "monosemanticity_chance": chance}
-
-
-def _average_precision(values: Tensor, labels: Tensor) -> float:
-    if not probes.are_finite(values):
-        return nan
-    return float(metrics.mean_average_precision(values, labels))
-
-
-def _of_factor(val: Outputs, factor: Factor, on: Callable) -> dict[str, Any]:
-    """How dimensions relate to a factor, by space; `on` computes on the device."""
-    result: dict[str, Any] = {"kind": factor.kind, "levels": factor.num_levels}
-    for space, values in val.spaces.items():
-        of = partial(_numbers, metrics.class_based_summary)
-        result[space] = on(of, values, factor.levels) | on(_information, values, factor.levels)
-    return result
-
-
-def _information(values: Tensor, levels: Tensor) -> dict[str, float]:
-    mean = largest = nan
-    if probes.are_finite(values):
-        live = (values.abs() > metrics.ACTIVE).any(dim=0)
-        if live.any():
-            found = metrics.mutual_information(values, levels)[live]
-            mean, largest = float(found.mean()), float(found.max())
-    return {"mutual_information_mean": mean, "mutual_information_max": largest}
-
-
-def _top1(val: Outputs) -> float:
-    if not probes.are_finite(val.logits):
-        return nan
-    return 100 * float((val.logits.argmax(dim=1) == val.labels).float().mean())
-
-
-def _retrieval(codes: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
-    """Precision@k over the 32, 64, ... most active dimensions, and over all.
-
-    nan for k that reach beyond the other samples.
-    """
-    dims = probes.subspace_sizes(codes.size(1), least=32)
-    result = {str(d): {f"precision_at_{k}": nan for k in RETRIEVAL_KS} for d in dims}
-    ks = [k for k in RETRIEVAL_KS if k < len(labels)]
-    if ks and probes.are_finite(codes):
-        table = metrics.retrieval_precision(codes, labels, dims, ks)
-        for d, row in zip(dims, table.tolist(), strict=True):
-            result[str(d)] |= {f"precision_at_{k}": p for k, p in zip(ks, row, strict=True)}
-    return result

@@ -1,6 +1,7 @@
 """Known factors of images, such as their background or font: a CSV file with a column for each."""
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
@@ -10,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from solo_bayesncl import metrics
-from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError
+
+_logger = logging.getLogger(__name__)
 
 METADATA = "metadata.csv"
 # the first names the image; the class is what everything else is measured against; the last is of
@@ -50,7 +52,7 @@ def factors_of(images: Dataset, metadata: Path | None) -> dict[str, Factor]:
     except InputError as error:
         if metadata is not None:
             raise InputError(f"--metadata {error}") from error
-        say(f"no factors are measured: {error}")
+        _logger.warning("no factors are measured: %s", error)
         return {}
 
 
@@ -103,10 +105,11 @@ def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
             continue
         factor = Factor(*metrics.levels_of(column))
         if factor.kind == "categorical" and factor.num_levels > most:
-            say(
-                f"{path}: column {name} is left out: it has {factor.num_levels} different values "
-                f"that are not all numbers, for {len(found)} images at most {most} are used."
-            )
+            _logger.warning(
+                "%s: column %s is left out: it has %d different values that are not all numbers; "
+                "for %d images at most %d are used.",
+                path, name, factor.num_levels, len(found), most,
+            )  # fmt: skip
             continue
         factors[name] = factor
     return factors

@@ -1,5 +1,6 @@
-"""What can be read off features with labels: neighbours and linear classifiers."""
+"""Classifiers on frozen features: nearest neighbours and linear probes."""
 
+import logging
 import warnings
 
 import numpy as np
@@ -11,7 +12,9 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from solo_bayesncl.adapters import adapter
-from solo_bayesncl.console import progress, say
+from solo_bayesncl.console import progress
+
+_logger = logging.getLogger(__name__)
 
 KNN_K = 20
 # Rows have unit length, so entries are small; scikit-learn's default of 1 would underfit them.
@@ -51,9 +54,9 @@ def subspace_sizes(num_dims: int, least: int, most: int | None = None) -> list[i
 def knn_accuracy(
     train_feats: Tensor, train_labels: Tensor, val_feats: Tensor, val_labels: Tensor
 ) -> float:
-    """Top-1 accuracy in percent of the host's weighted kNN (cosine, k = 20) on unit rows.
+    """Top-1 accuracy in percent of solo-learn's weighted kNN (cosine, k = 20) on unit rows.
 
-    The host needs labels 0..n-1 that all occur in validation, so training images of other classes
+    solo-learn needs labels 0..n-1 that all occur in validation, so training images of other classes
     are left out. nan if that leaves none, or for features that are not finite.
 
     Args:
@@ -88,13 +91,15 @@ def linear_accuracy(
     if len(train_labels.unique()) < 2 or not are_finite(train_codes, val_codes):
         return float("nan")
     classifier = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=MAX_ITERATIONS)
-    with warnings.catch_warnings():  # told in our words
+    with warnings.catch_warnings():  # logged below
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(train_codes.numpy(), train_labels.numpy())
     if classifier.n_iter_.max() >= MAX_ITERATIONS:
-        say(
-            f"the linear probe on {train_codes.size(1)} dimensions stopped after {MAX_ITERATIONS} "
-            "iterations, before it converged; with more, its accuracy could differ."
+        _logger.warning(
+            "the linear probe on %d dimensions stopped after %d iterations without converging; "
+            "with more, its accuracy could differ.",
+            train_codes.size(1),
+            MAX_ITERATIONS,
         )
     return 100 * float(classifier.score(val_codes.numpy(), val_labels.numpy()))
 

@@ -4,6 +4,7 @@ Everything here raises `InputError` with the key to change. The keys of the meth
 in `solo_bayesncl.recipes.method_kwargs`.
 """
 
+import logging
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -11,11 +12,12 @@ from urllib.error import URLError
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.precision import lightning_2_name
 from solo_bayesncl.recipes import method_kwargs as settings
 from solo_bayesncl.recipes.method_kwargs import is_number
+
+_logger = logging.getLogger(__name__)
 
 DATASETS = ("cifar10", "cifar100", "stl10", "imagenet", "imagenet100", "custom")
 DOWNLOADED = ("cifar10", "cifar100", "stl10")
@@ -253,7 +255,7 @@ def fit_to_machine(cfg: DictConfig) -> None:
     cfg.precision = lightning_2_name(cfg.get("precision", "32-true"))
     if cfg.accelerator == "cpu":
         if cfg.precision == "16-mixed":
-            say("precision=16-mixed runs as bf16-mixed on the CPU.")
+            _logger.info("precision=16-mixed runs as bf16-mixed on the CPU.")
             cfg.precision = "bf16-mixed"
         if cfg.get("sync_batchnorm") and cfg.strategy == "auto":
             cfg.sync_batchnorm = False  # there is one process

@@ -1,13 +1,10 @@
-"""solo-learn's own scripts: recipes and methods for those with Hydra, methods for the others."""
+"""Where recipes are searched for, in our commands and in solo-learn's own scripts."""
 
-import runpy
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import solo_bayesncl
 from solo_bayesncl import adapters
-from solo_bayesncl.errors import InputError
 
 if TYPE_CHECKING:
     from hydra.core.config_search_path import ConfigSearchPath
@@ -47,27 +44,3 @@ def extend(search_path: "ConfigSearchPath") -> None:
             search_path.append("solo_bayesncl", str(ours))
         else:
             element.path = str(ours)
-
-
-def run(script: str, arguments: list[str]) -> None:
-    """Runs a script like solo-learn's `main_knn.py` as if directly, with the methods registered.
-
-    Args:
-        script: path of a Python file.
-        arguments: those of the script.
-
-    Raises:
-        InputError: if there is no such file, or no solo-learn.
-        SystemExit: if the script does.
-    """
-    path = Path(script)
-    if not path.is_file():
-        raise InputError(f"{script} is not a file. Give the path of a script of solo-learn.")
-    solo_bayesncl.register()
-    command_line, import_path = sys.argv, list(sys.path)
-    sys.argv = [script, *arguments]
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        runpy.run_path(script, run_name="__main__")
-    finally:
-        sys.argv, sys.path[:] = command_line, import_path

@@ -1,3 +1,33 @@
 """What does a run's folder hold, and how is it opened? The one place that loads checkpoints."""
 
-from solo_bayesncl.runs.run import *  # noqa: F403
+from solo_bayesncl.runs.checkpoints import (
+    fill_module,
+    load_checkpoint,
+    load_untrusted_checkpoint,
+    load_weights,
+    require_fit,
+    weights_of,
+)
+from solo_bayesncl.runs.run import (
+    Run,
+    checkpoint_at,
+    checkpoint_epoch,
+    comparable,
+    find_resumable,
+    new_version,
+)
+
+__all__ = [
+    "Run",
+    "checkpoint_at",
+    "checkpoint_epoch",
+    "comparable",
+    "fill_module",
+    "find_resumable",
+    "load_checkpoint",
+    "load_untrusted_checkpoint",
+    "load_weights",
+    "new_version",
+    "require_fit",
+    "weights_of",
+]

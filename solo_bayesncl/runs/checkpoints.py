@@ -1,0 +1,115 @@
+"""Reading checkpoints. Never runs code from a file."""
+
+import pickle
+import re
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from solo_bayesncl.errors import InputError
+
+
+def load_checkpoint(path: Path) -> dict:
+    """A checkpoint's content on the CPU.
+
+    Raises:
+        InputError: if it is not a checkpoint, or is damaged.
+    """
+    return _loaded(path, untrusted=False)
+
+
+def load_untrusted_checkpoint(path: Path) -> dict:
+    """As `load_checkpoint`, with inert objects in place of classes that torch does not trust.
+
+    Checkpoints of the official code hold such objects, its settings. Nothing of their classes is
+    imported or run.
+    """
+    return _loaded(path, untrusted=True)
+
+
+def _loaded(path: Path, untrusted: bool) -> dict:
+    try:
+        with _inert_globals(path) if untrusted else nullcontext():
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can make the unpickler raise nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if refused:  # torch's own message advises to load it without protection
+            reason = f"it holds {refused[1]}, which torch would have to run."
+            if not untrusted:
+                reason += " If the official code wrote it: solo-bayesncl import."
+        elif isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+            reason = "it is damaged, or holds more than tensors and plain values."
+        raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise InputError(f"{path} holds no state_dict: it is not a checkpoint of solo-learn.")
+    state = content["state_dict"]
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise InputError(
+            f"{path}: its state_dict is not a dict of tensors by name: it is not a checkpoint of "
+            "solo-learn."
+        )
+    return content
+
+
+class _Inert:
+    """Placeholder for an object: accepts any arguments and any state, and ignores them."""
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def _inert_globals(path: Path) -> AbstractContextManager:
+    """Makes torch load `_Inert` for every class in the file that it does not trust."""
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        return nullcontext()  # torch before 2.6 refuses such files
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    return torch.serialization.safe_globals([(_Inert, name) for name in names])
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Weights of a checkpoint under main's names."""
+    return weights_of(load_checkpoint(path))
+
+
+def weights_of(content: dict) -> dict[str, Tensor]:
+    """Weights under main's names: `encoder.` of older releases becomes `backbone.`."""
+    state = content["state_dict"]
+    return {re.sub(r"^(momentum_)?encoder\.", r"\1backbone.", k): v for k, v in state.items()}
+
+
+def require_fit(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Raises `InputError` unless the weights have the module's names and shapes."""
+    expected = {name: value.shape for name, value in module.state_dict().items()}
+    given = {name: value.shape for name, value in weights.items()}
+    wrong = [name for name in expected.keys() | given if expected.get(name) != given.get(name)]
+    if wrong:
+        raise InputError(
+            f"{path} does not fit the model of this recipe: {', '.join(sorted(wrong)[:3])}"
+            f"{' and more' if len(wrong) > 3 else ''} differ. Is it of another method or backbone?"
+        )
+
+
+def fill_module(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Loads weights into a module, every one of them.
+
+    Raises:
+        InputError: if names or shapes do not fit.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        raise InputError(
+            f"{path} does not fit the model it is loaded into: {' '.join(lines)}"
+        ) from None

@@ -1,0 +1,85 @@
+"""From a run's record and checkpoint to its model and that model's codes."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+from torchvision import datasets
+from torchvision.datasets.folder import find_classes
+
+from solo_bayesncl.adapters import adapter
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.methods import register
+from solo_bayesncl.objective import Encoding, encode
+from solo_bayesncl.recipes.checks import DOWNLOADED
+from solo_bayesncl.runs.checkpoints import fill_module, load_weights
+from solo_bayesncl.runs.run import Run
+
+# of a record, what evaluation itself reads
+REQUIRED_KEYS = ("data.dataset", "augmentations.0", "backbone.name")
+
+
+def load_model(run: Run) -> nn.Module:
+    """Rebuilds the model of a run from its record and loads its weights, in evaluation mode.
+
+    Raises:
+        InputError: if the record or the weights do not fit the installed solo-learn.
+    """
+    model = build_model(run.cfg, run.folder / "args.json")
+    fill_module(model, load_weights(run.checkpoint), run.checkpoint)
+    return model.eval()
+
+
+def build_model(cfg: DictConfig, record: Path) -> nn.Module:
+    """The model of recorded settings, with random weights.
+
+    Args:
+        cfg: the settings; missing defaults are added.
+        record: the file they come from, for messages.
+
+    Raises:
+        InputError: if the installed solo-learn lacks the method, or they do not describe a model.
+    """
+    register()
+    if cfg.get("method") not in adapter().method_names():
+        raise InputError(
+            f"{record} names method {cfg.get('method')!r}, which {adapter().NAME} does not have. "
+            f"It has: {', '.join(adapter().method_names())}."
+        )
+    lacking = [key for key in REQUIRED_KEYS if OmegaConf.select(cfg, key) is None]
+    if lacking:
+        raise InputError(f"{record} lacks {lacking[0]}: it is not a complete record of a run.")
+    try:
+        return adapter().build(cfg)
+    except InputError as error:
+        raise InputError(f"{record}: {error}") from error
+    except (
+        TypeError, ValueError, AssertionError, AttributeError, KeyError, OmegaConfBaseException
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"No model can be built from {record}: {reason}") from error
+
+
+def training_classes(cfg: DictConfig) -> tuple[str, ...] | None:
+    """Class names of a run's training data, None if the data are gone or have no classes."""
+    path = cfg.data.get("train_path")
+    if path is None:
+        return None
+    try:
+        if cfg.data.dataset in DOWNLOADED:
+            return tuple(vars(datasets)[cfg.data.dataset.upper()](path).classes)
+        return tuple(find_classes(path)[0])
+    except (OSError, RuntimeError):
+        return None
+
+
+def encode_outputs(model: nn.Module, out: dict[str, Tensor]) -> Encoding:
+    """Codes from the outputs of any method's `forward`.
+
+    Codes of solo-learn's own methods are the normalised projections, or the normalised backbone
+    features of methods without a projector.
+    """
+    if hasattr(model, "encode"):
+        return model.encode(out)
+    return encode(out.get("z", out["feats"]), non_neg="none")
