@@ -1,4 +1,4 @@
-"""The command `solo-bayesncl`: picks a subcommand, turns `InputError` into a message and status 2."""
+"""The command `solo-bayesncl`: an `InputError` becomes a message and exit status 2."""
 
 import argparse
 import importlib
@@ -17,7 +17,7 @@ COMMANDS = {
     "pretrain": "pretrain a method from a YAML recipe",
     "linear": "train a linear classifier on a pretrained backbone from a YAML recipe",
     "evaluate": "measure the interpretability and accuracy of a pretrained model",
-    "explain": "describe what single dimensions of a pretrained model mean, on a page and per image",
+    "explain": "describe what single dimensions of a pretrained model mean: a page, or per image",
     "compare": "pretrain, evaluate and probe methods over seeds; tables, figures and a page",
     "export": "write a pretrained model for torchvision, timm, safetensors or ONNX",
     "import": "turn a checkpoint of the official code into a run",

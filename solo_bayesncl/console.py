@@ -23,13 +23,21 @@ _logger = logging.getLogger("solo_bayesncl")
 _RANKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")
 
 
-class _ConsoleHandler(logging.Handler):
-    """Prints records as `solo-bayesncl: message`, those of rank zero unless they say otherwise."""
+def log(message: str, *, all_ranks: bool = False) -> None:
+    """Prints one line on standard error.
 
+    Args:
+        message: the line.
+        all_ranks: whether every process of a distributed run prints it, or rank zero alone: an
+            error may be another rank's.
+    """
+    if all_ranks or all(os.environ.get(name, "0") == "0" for name in _RANKS):
+        _stderr.print(f"solo-bayesncl: {message}", markup=False)
+
+
+class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        is_rank_zero = all(os.environ.get(name, "0") == "0" for name in _RANKS)
-        if is_rank_zero or getattr(record, "all_ranks", False):
-            _stderr.print(f"solo-bayesncl: {record.getMessage()}", markup=False)
+        log(record.getMessage())
 
 
 _handler = _ConsoleHandler()
@@ -37,7 +45,13 @@ _handler = _ConsoleHandler()
 
 @contextmanager
 def console_output() -> Iterator[None]:
-    """While open, what this package logs and its progress bars are shown on standard error."""
+    """While open, what this package logs and its progress bars are shown on standard error.
+
+    Opened once more inside a Hydra program, it enables loggers that Hydra has disabled.
+    """
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == _logger.name and isinstance(logger, logging.Logger):
+            logger.disabled = False
     if _handler in _logger.handlers:
         yield
         return
@@ -51,17 +65,6 @@ def console_output() -> Iterator[None]:
         _logger.removeHandler(_handler)
         _logger.setLevel(level)
         _logger.propagate = propagate
-
-
-def log(message: str, *, all_ranks: bool = False) -> None:
-    """Logs one line of a command.
-
-    Args:
-        message: the line.
-        all_ranks: whether every process of a distributed run prints it, or rank zero alone: an
-            error may be another rank's.
-    """
-    _logger.info("%s", message, extra={"all_ranks": all_ranks})
 
 
 def progress(items: Iterable[Item], description: str, total: float | None = None) -> Iterable[Item]:

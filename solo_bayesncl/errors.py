@@ -1,4 +1,7 @@
-"""The one exception that reaches a person as a message instead of a traceback."""
+"""The one exception that a user sees as a message instead of a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -21,3 +24,12 @@ def require_one_of(value: object, accepted, key: str, note: str = "") -> None:
     if value not in accepted:
         choices = ", ".join(map(str, accepted))
         raise InputError(f"{key}={value!r} is not known. Choose one of: {choices}.{note}")
+
+
+@contextmanager
+def prefix_errors(prefix: str) -> Iterator[None]:
+    """Prefixes the message of an `InputError` with what it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{prefix}: {error}") from error

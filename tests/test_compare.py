@@ -205,7 +205,7 @@ def test_methods_of_the_host_take_part_at_their_own_representation(images, tmp_p
 @pytest.mark.parametrize("name", sorted(p.stem for p in (RECIPES / "compare").glob("*.yaml")))
 def test_every_comparison_of_the_package_can_be_planned(name, images, tmp_path):
     """Its recipes compose and pass every check, on the data that are given."""
-    from solo_bayesncl.comparison.jobs import Plan
+    from solo_bayesncl.comparison.plan import Plan
     from solo_bayesncl.recipes.compose import compose_recipe
 
     cfg = compose_recipe("scripts/compare", name, [f"out={tmp_path}", "seeds=[0]"])
@@ -246,7 +246,8 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
 
     # the host's SimCLR as the registry builds it, and ours below it
     for method in {adapter().SimCLR, *adapter().METHODS.values()} & {
-        adapter().SimCLR, adapter().METHODS["ncl"], adapter().METHODS["bayesncl"], adapter().METHODS["simclr"]
+        adapter().SimCLR,
+        *(adapter().METHODS[name] for name in ("ncl", "bayesncl", "simclr")),
     }:  # fmt: skip
         if "training_step" in vars(method):
             recorded(method)

@@ -10,7 +10,7 @@ from rich.console import Console
 from scipy import stats
 
 from solo_bayesncl import files
-from solo_bayesncl.comparison import statistics as comparison
+from solo_bayesncl.comparison.sentences import conditions_of, sentences, warnings_of
 from solo_bayesncl.comparison.statistics import compare, interval
 from solo_bayesncl.report import catalogue, formats, tables
 
@@ -94,20 +94,20 @@ def test_every_pair_of_methods_is_compared_once():
 
 def test_sentences_tell_differences_and_their_absence():
     runs = three_seeds()
-    said = compare(runs)["sentences"]
+    said = sentences(compare(runs))
     assert any("a significant difference" in s and "Semantic consistency" in s for s in said)
     assert any(s.startswith("kNN") and "no significant difference" in s for s in said)
     one_seed = {method: {0: found[0]} for method, found in runs.items()}
-    assert all("not judged" in s for s in compare(one_seed)["sentences"])
+    assert all("not judged" in s for s in sentences(compare(one_seed)))
 
 
 def test_unequal_steps_samples_and_versions_are_told():
     runs = three_seeds()
-    fair = compare(runs) | comparison.record_of(runs)
-    assert comparison.warnings_of(fair) == []
+    fair = compare(runs) | conditions_of(runs)
+    assert warnings_of(fair) == []
     runs["ncl"][0]["optimizer_steps"] = 100
     runs["ncl"][1]["versions"]["torch"] = "2.15"
-    told = comparison.warnings_of(compare(runs) | comparison.record_of(runs))
+    told = warnings_of(compare(runs) | conditions_of(runs))
     assert any("optimizer steps differ (ncl 100, 200, 200" in s for s in told)
     assert any("torch 2.14, 2.15" in s for s in told)
 
@@ -116,15 +116,15 @@ def test_a_run_that_diverged_is_told_and_left_out():
     runs = three_seeds()
     runs["ncl"][2] |= {"not_finite": ["codes"]}
     runs["ncl"][2]["codes"]["semantic_consistency"] = None
-    result = compare(runs) | comparison.record_of(runs)
+    result = compare(runs) | conditions_of(runs)
     assert result["summary"]["ncl"]["codes.semantic_consistency"]["n"] == 2
-    assert any(s.startswith("ncl, seed 2: codes hold") for s in comparison.warnings_of(result))
-    assert "(2 of 3 seeds)" in tables.markdown(result)
+    assert any(s.startswith("ncl, seed 2: codes hold") for s in warnings_of(result))
+    assert "(2 of 3 seeds)" in tables.markdown(result | {"sentences": []})
 
 
 def test_records_are_in_the_order_of_the_seeds():
     runs = {"ncl": {1: evaluation(0.1, samples=1), 0: evaluation(0.0, samples=0)}}
-    result = compare(runs) | comparison.record_of(runs)
+    result = compare(runs) | conditions_of(runs)
     assert result["seeds"] == [0, 1]
     assert result["values"]["ncl"]["codes.semantic_consistency"] == [0.0, 0.1]
     assert result["samples"]["ncl"] == [0, 1]
@@ -137,11 +137,12 @@ def test_equal_differences_are_not_called_significant():
     found = {d["metric"]: d for d in result["differences"]}
     assert found["codes.semantic_consistency"]["significant"] is None
     assert found["accuracy.knn_backbone"]["significant"] is False  # no difference at all
-    assert any("without spread it is not judged" in s for s in result["sentences"])
+    assert any("without spread it is not judged" in s for s in sentences(result))
 
 
 def test_tables_hold_the_same_numbers_in_every_format(tmp_path):
     result = compare(three_seeds())
+    result["sentences"] = sentences(result)
     tables.write_tables(tmp_path, result)
     with (tmp_path / "comparison.csv").open() as file:
         rows = {(r["metric"], r["method"]): r for r in csv.DictReader(file)}
@@ -212,5 +213,6 @@ def test_factors_of_any_name_are_reported():
 
 def test_comparison_is_plain_json(tmp_path):
     result = compare(three_seeds())
+    result["sentences"] = sentences(result)
     files.write_json(tmp_path / "c.json", result)
     assert json.loads((tmp_path / "c.json").read_text())["differences"] == result["differences"]

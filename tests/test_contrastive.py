@@ -17,15 +17,15 @@ import solo_bayesncl
 from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
-from solo_bayesncl.commands.pretrain import pretrain
 from solo_bayesncl.data.digits import make_digits
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation.encode import load_model
 from solo_bayesncl.losses import bernoulli_kl, info_nce
 from solo_bayesncl.methods.contrastive import LOSS_INPUTS
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.method_kwargs import CONTRASTIVE, METHODS, REQUIRED
+from solo_bayesncl.runs.models import load_model
 from solo_bayesncl.runs.run import Run
+from solo_bayesncl.training.pretrain import pretrain
 
 solo_bayesncl.register()
 
@@ -233,7 +233,7 @@ def test_wrong_settings_are_refused(method, change, expected):
 
 @pytest.mark.parametrize("name", HERE)
 def test_host_and_variants_can_be_compared(name, images, tmp_path):
-    from solo_bayesncl.comparison.jobs import Plan
+    from solo_bayesncl.comparison.plan import Plan
 
     methods = f"[{name},ncl_{name},bayesncl_{name}]"
     overrides = [f"methods={methods}", "seeds=[0]", f"out={tmp_path}", "recipes=demo"]

@@ -140,7 +140,7 @@ def test_every_comparison_of_the_package_is_documented():
 
 
 def test_every_key_of_a_comparison_is_documented():
-    from solo_bayesncl.comparison.jobs import EVALUATION_KEYS, KEYS
+    from solo_bayesncl.comparison.plan import EVALUATION_KEYS, KEYS
 
     text = (ROOT / "docs/compare.md").read_text()
     # what the program passes on to itself is not for people

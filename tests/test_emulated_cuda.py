@@ -16,8 +16,10 @@ import solo_bayesncl
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.evaluation import encode as evaluation
 from solo_bayesncl.evaluation import explain, probes
+from solo_bayesncl.evaluation.measure import measure
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.methods import METHODS
+from solo_bayesncl.runs.models import load_model
 
 solo_bayesncl.register()
 
@@ -123,7 +125,7 @@ def subject(images, tmp_path_factory):
 def test_images_pass_through_the_model_on_the_gpu_with_a_wait_for_each_batch(subject):
     _, loader = evaluation.labelled_loaders(subject.run.cfg, subject.options)
     with EmulatedCuda() as gpu:
-        model = evaluation.load_model(subject.run).to(CUDA)
+        model = load_model(subject.run).to(CUDA)
         gpu.waits.clear()
         val = evaluation.collect(model, loader, CUDA, "32-true", "images")
         assert len(gpu.waits) == len(loader) == 2
@@ -140,10 +142,10 @@ def test_metrics_on_the_gpu_are_those_on_the_cpu(subject, monkeypatch):
         return 50.0
 
     monkeypatch.setattr(probes, "knn_accuracy", knn_accuracy)
-    expected = evaluation.measure(subject), explain.explain(subject).table
+    expected = measure(subject), explain.explain(subject).table
     with EmulatedCuda() as gpu:
         on_gpu = replace(subject, options=Options(device="cuda"))
-        found = evaluation.measure(on_gpu), explain.explain(on_gpu).table
+        found = measure(on_gpu), explain.explain(on_gpu).table
     assert devices == 2 * [{"cpu"}] + 2 * [{"cuda"}]
     assert gpu.waits
     found, expected = flat(found), flat(expected)

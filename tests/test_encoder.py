@@ -14,13 +14,14 @@ from PIL import Image
 from torch import nn
 
 import solo_bayesncl
+from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation import encode as evaluation
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import resolve_precision
-from solo_bayesncl.runs import run as runs
+from solo_bayesncl.runs.models import load_model
 from solo_bayesncl.sharing.encoder import ImageTransform
 
 # a gate between open and closed for untrained heads, and other values than the defaults
@@ -60,7 +61,7 @@ def variant(run, folder, **kwargs):
 def by_hand(run, images, soft=False):
     """(codes, projections, gate) from the checkpoint's weights with plain torch."""
     weights = runs.load_weights(runs.checkpoint_at(run))
-    backbone = evaluation.load_model(runs.Run.open(run)).backbone
+    backbone = load_model(runs.Run.open(run)).backbone
     feats = backbone(images)
 
     def head(name):

@@ -18,6 +18,8 @@ from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation import encode as evaluation
 from solo_bayesncl.evaluation import explain, factors, probes
+from solo_bayesncl.evaluation.encode import encode_splits
+from solo_bayesncl.evaluation.measure import measure
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.report.catalogue import METRICS
 
@@ -64,7 +66,7 @@ def run(with_factors, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def subject(run):
-    return evaluation.encode_splits(run, Options())
+    return encode_splits(run, Options())
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_spaces_are_measured_apart(subject):
 
 
 def test_evaluation_has_every_metric_of_the_catalogue(subject):
-    result = evaluation.measure(subject)
+    result = measure(subject)
     missing = [m.key for m in METRICS if m.path[-1] not in _of(result, m.path[:-1])]
     # those of the host's probe come from another run
     assert missing == ["accuracy.linear_backbone", "accuracy.linear_backbone_top5"]
@@ -114,8 +116,8 @@ def _of(result, path):
 
 
 def test_method_without_gate_has_two_spaces(images, tmp_path):
-    subject = evaluation.encode_splits(trained_run(images, tmp_path, "ncl"), Options())
-    result = evaluation.measure(subject)
+    subject = encode_splits(trained_run(images, tmp_path, "ncl"), Options())
+    result = measure(subject)
     assert {"backbone", "codes"} <= set(result)
     assert not {"gate", "projections"} & set(result)
 
@@ -124,7 +126,7 @@ def test_classes_are_matched_by_name_where_validation_lacks_one(run, with_factor
     """Folders are numbered in their order, so those behind the missing one shift."""
     shutil.copytree(with_factors, tmp_path / "data")
     shutil.rmtree(tmp_path / "data/val/class_1")
-    subject = evaluation.encode_splits(run, Options(data=tmp_path / "data"))
+    subject = encode_splits(run, Options(data=tmp_path / "data"))
     assert subject.classes == tuple(f"class_{i}" for i in range(6))
     folders = [path.split("/")[-2] for path, _ in subject.images.samples]
     assert [subject.classes[label] for label in subject.val.labels] == folders
@@ -133,14 +135,14 @@ def test_classes_are_matched_by_name_where_validation_lacks_one(run, with_factor
     assert all(
         t["path"].split("/")[1] == f"class_{t['label']}" for t in table["thumbnails"]["tiles"]
     )
-    assert evaluation.measure(subject)["accuracy"]["online_classifier"] is not None
+    assert measure(subject)["accuracy"]["online_classifier"] is not None
 
 
 def test_validation_class_that_training_lacks_is_refused(run, with_factors, tmp_path):
     shutil.copytree(with_factors, tmp_path / "data")
     (tmp_path / "data/val/class_3").rename(tmp_path / "data/val/crane")
     with pytest.raises(InputError, match="lacks: crane. Training has: class_0, .*--data DIR"):
-        evaluation.encode_splits(run, Options(data=tmp_path / "data"))
+        encode_splits(run, Options(data=tmp_path / "data"))
 
 
 def test_online_classifier_says_nothing_of_other_classes_of_the_same_number(
@@ -149,16 +151,16 @@ def test_online_classifier_says_nothing_of_other_classes_of_the_same_number(
     shutil.copytree(with_factors, tmp_path / "data")
     for folder in list((tmp_path / "data").glob("*/class_*")):
         folder.rename(folder.with_name(folder.name.replace("class", "kind")))
-    subject = evaluation.encode_splits(run, Options(data=tmp_path / "data"))
+    subject = encode_splits(run, Options(data=tmp_path / "data"))
     assert subject.classes[0] == "kind_0"
-    assert evaluation.measure(subject)["accuracy"]["online_classifier"] is None
+    assert measure(subject)["accuracy"]["online_classifier"] is None
 
 
 @pytest.mark.parametrize(("names", "fits"), [(["a", "b"], True), (["a", "b", "c"], False)])
 def test_number_of_classes_decides_where_the_training_data_are_gone(tmp_path, names, fits):
     data = {"dataset": "custom", "train_path": str(tmp_path / "gone"), "num_classes": 2}
     cfg = OmegaConf.create({"data": data})
-    assert evaluation._trained_on(cfg, Options(data=tmp_path), tuple(names)) == fits
+    assert evaluation._classifier_fits(cfg, Options(data=tmp_path), tuple(names)) == fits
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_diverged_model_is_reported_without_numbers(run, tmp_path, part, spaces)
 
 
 def test_model_that_is_whole_has_nothing_that_is_not_finite(subject):
-    assert evaluation.measure(subject)["not_finite"] == []
+    assert measure(subject)["not_finite"] == []
 
 
 def test_one_validation_image_is_measured(run, with_factors, tmp_path):
@@ -203,7 +205,7 @@ def test_one_validation_image_is_measured(run, with_factors, tmp_path):
 
 
 def test_factors_are_measured_by_space(subject):
-    result = evaluation.measure(subject)["factors"]
+    result = measure(subject)["factors"]
     assert set(result) == {"channel", "angle"}
     assert set(SPACES) < set(result["channel"])
     assert result["channel"]["levels"] == 3
@@ -267,10 +269,10 @@ def test_numbering_of_all_splits_is_no_factor(subject, tmp_path):
     assert factors.read_factors(tmp_path / "m.csv", subject.images) == {}
 
 
-def test_text_of_many_values_is_left_out_with_a_message(subject, tmp_path, capsys):
+def test_text_of_many_values_is_left_out_with_a_message(subject, tmp_path, caplog):
     write_metadata(tmp_path / "m.csv", subject, [f"name {min(i, 20)}" for i in NUMBERS])
     assert factors.read_factors(tmp_path / "m.csv", subject.images) == {}
-    assert "column f is left out: it has 21 different values" in capsys.readouterr().err
+    assert "column f is left out: it has 21 different values" in caplog.text
     assert factors.most_levels(10_000) == 100
 
 
@@ -290,13 +292,13 @@ def write_metadata(path, subject, column):
 
 
 @pytest.mark.parametrize("text", ["name,a\nx,1\n", "path,a\nval/other.png,1\n"])
-def test_metadata_that_nobody_asked_for_is_left_out(run, with_factors, tmp_path, capsys, text):
+def test_metadata_that_nobody_asked_for_is_left_out(run, with_factors, tmp_path, caplog, text):
     data = shutil.copytree(with_factors, tmp_path / "data")
     (data / "metadata.csv").write_text(text)
-    assert evaluation.encode_splits(run, Options(data=data)).factors == {}
-    assert "no factors are measured" in capsys.readouterr().err
+    assert encode_splits(run, Options(data=data)).factors == {}
+    assert "no factors are measured" in caplog.text
     with pytest.raises(InputError, match="--metadata .*metadata.csv"):
-        evaluation.encode_splits(run, Options(data=data, metadata=data / "metadata.csv"))
+        encode_splits(run, Options(data=data, metadata=data / "metadata.csv"))
 
 
 # Probes
@@ -353,14 +355,14 @@ def test_linear_accuracy_is_of_the_chosen_rows(monkeypatch):
     assert probes.linear_accuracy(codes, wrong, codes, labels) == 100
 
 
-def test_probe_that_does_not_converge_says_so(monkeypatch, capsys):
+def test_probe_that_does_not_converge_says_so(monkeypatch, caplog):
     labels = torch.arange(40) % 4
     codes = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
     probes.linear_accuracy(codes, labels, codes, labels)
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
     monkeypatch.setattr(probes, "MAX_ITERATIONS", 2)
     probes.linear_accuracy(codes, labels, codes, labels)
-    assert "8 dimensions stopped after 2 iterations" in capsys.readouterr().err
+    assert "8 dimensions stopped after 2 iterations" in caplog.text
 
 
 def test_neighbours_of_no_known_class_have_no_accuracy():
@@ -411,12 +413,12 @@ def test_any_timm_model_can_be_the_reference(run, timm_weights, tmp_path, suffix
     else:
         save_file(torch.load(timm_weights, weights_only=True), weights)
     options = Options(reference="resnet10t", reference_weights=weights)
-    subject = evaluation.encode_splits(run, options)
+    subject = encode_splits(run, options)
     assert subject.embeddings.shape == (24, 512)
-    own = evaluation.encode_splits(run, Options())
+    own = encode_splits(run, Options())
     assert torch.equal(own.embeddings, own.val.feats)
     score = metrics.monosemanticity(subject.val.codes, subject.embeddings)
-    assert evaluation.measure(subject)["codes"]["monosemanticity"] == float(score.mean)
+    assert measure(subject)["codes"]["monosemanticity"] == float(score.mean)
 
 
 @pytest.mark.parametrize(
@@ -596,7 +598,7 @@ def test_negative_activations_describe_an_image_as_positive_ones_do(images, tmp_
     options = ["--image", str(path), "--top", "16", "--out", str(tmp_path / "out")]
     assert main(["explain", str(run), *options]) == 0
     printed = capsys.readouterr().out
-    (codes,) = explain.describe_image(evaluation.encode_splits(run, Options()), path).codes
+    (codes,) = explain.describe_image(encode_splits(run, Options()), path).codes
     assert codes.min() < 0
     assert f"{int((codes.abs() > metrics.ACTIVE).sum())} active dimensions" in printed
     places = [
@@ -624,7 +626,7 @@ def test_cifar_is_explained(cifar10, tmp_path, capsys):
     assert main(["explain", str(run)]) == 0
     assert "only images in folders can have factors" in capsys.readouterr().err
 
-    subject = evaluation.encode_splits(run, Options())
+    subject = encode_splits(run, Options())
     assert subject.classifier_fits
     table = json.loads((run / "dimensions.json").read_text())
     assert table["classes"] == [f"class {i}" for i in range(10)]

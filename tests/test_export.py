@@ -15,11 +15,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import solo_bayesncl
+from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.commands import export as command
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.runs import run as runs
 from solo_bayesncl.sharing import export as exporting
 from solo_bayesncl.sharing.encoder import Encoder
 

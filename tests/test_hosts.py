@@ -22,13 +22,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from solo_bayesncl import adapters
 from solo_bayesncl.adapters import adapter
-from solo_bayesncl.commands.pretrain import pretrain
 from solo_bayesncl.data.transforms import evaluation_transform, probe_transform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.losses import info_nce
 from solo_bayesncl.nn import normalize
 from solo_bayesncl.recipes import checks as recipe_config
 from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.training.pretrain import pretrain
 from solo_bayesncl.training.seeding import SeededLoader
 
 OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")

@@ -17,11 +17,12 @@ from PIL import Image
 from torch import nn
 
 import solo_bayesncl
+from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation import encode as evaluation
 from solo_bayesncl.evaluation.options import Options
-from solo_bayesncl.runs import run as runs
+from solo_bayesncl.runs.models import encode_outputs
 from solo_bayesncl.sharing.official import Official
 
 CUSTOM = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name"]
@@ -214,7 +215,7 @@ def test_imported_heads_give_the_codes_of_the_official_code(images, tmp_path, na
     if method == "bayesncl":
         out["gate_logits"] = rebuilt.gating_head(feats)
     expected = golden["out.gated_z_normalized" if method == "bayesncl" else "out.z_normalized"]
-    codes = evaluation.encoded(rebuilt, out).codes
+    codes = encode_outputs(rebuilt, out).codes
     torch.testing.assert_close(codes, expected.float(), atol=1e-5, rtol=1e-4)
 
 

@@ -11,12 +11,11 @@ import pytest
 import torch
 from conftest import RECIPES, make_images, only_run, tiny
 
-from solo_bayesncl import adapters
+from solo_bayesncl import adapters, runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.transforms import statistics
-from solo_bayesncl.evaluation.encode import load_model
-from solo_bayesncl.runs import run as runs
+from solo_bayesncl.runs.models import load_model
 
 OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
 DALI = ("data.format=dali", "dali.device=cpu", "data.num_workers=1")

@@ -26,9 +26,10 @@ from torch.utils.data import DataLoader, Dataset
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.training import trainer as training
-from solo_bayesncl.training.curves import CurvesLogger, leave_out_classes
-from solo_bayesncl.training.distributed import require_as_started
+from solo_bayesncl.training import loggers
+from solo_bayesncl.training.distributed import require_launched_as_configured
+from solo_bayesncl.training.loggers import CurvesLogger, leave_out_class_metrics
+from solo_bayesncl.training.run_folder import RunFolder
 from solo_bayesncl.training.sync_batchnorm import desynchronise, synchronise
 
 
@@ -335,10 +336,10 @@ def test_processes_of_an_interactive_slurm_job_are_started_by_lightning(monkeypa
         monkeypatch.setenv(f"SLURM_{key}", value)
     cfg = OmegaConf.create({"devices": [0, 1]})
     if status is None:
-        require_as_started(cfg)
+        require_launched_as_configured(cfg)
     else:
         with pytest.raises(InputError, match="srun has started 1 process"):
-            require_as_started(cfg)
+            require_launched_as_configured(cfg)
 
 
 def test_every_process_knows_the_run_of_wandb(monkeypatch):
@@ -346,7 +347,8 @@ def test_every_process_knows_the_run_of_wandb(monkeypatch):
     monkeypatch.setattr(adapter().pl.utilities.rank_zero_only, "rank", 1)
     wandb = {"project": "p", "entity": None, "offline": True}
     cfg = OmegaConf.create({"name": "run", "wandb": wandb})
-    assert training._wandb_logger(cfg, "decided", continues=False).version == "decided"
+    folder = RunFolder(Path("parent"), "decided", resume_point=None)
+    assert loggers._wandb_logger(cfg, folder).version == "decided"
 
 
 def test_no_logger_is_told_about_classes_that_images_do_not_have(tmp_path):
@@ -355,11 +357,12 @@ def test_no_logger_is_told_about_classes_that_images_do_not_have(tmp_path):
     logger = CurvesLogger(tmp_path)
     other = SimpleNamespace(log_metrics=lambda metrics, step: told.append(metrics))
     for one in (logger, other):
-        leave_out_classes(one)
+        leave_out_class_metrics(one)
         names = ["train_nn_acc_step", "train_class_loss_step", "train_acc1_epoch", "train_nce_loss"]
         one.log_metrics(dict.fromkeys(names, 1.0), step=0)
     assert told == [{"train_nce_loss": 1.0}]
-    assert logger.rows == [{"epoch": "", "step": 0, "train_nce_loss": "1"}]
+    logger.save()
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,step,train_nce_loss\n,0,1\n"
 
 
 def test_images_for_one_process_but_not_for_two_are_refused(images, tmp_path, capsys):
@@ -368,12 +371,12 @@ def test_images_for_one_process_but_not_for_two_are_refused(images, tmp_path, ca
     assert expected in capsys.readouterr().err
 
 
-def test_processes_say_errors_but_only_the_first_says_what_happens(monkeypatch, capsys):
-    from solo_bayesncl.console import say
+def test_all_ranks_print_errors_but_only_rank_zero_prints_news(monkeypatch, capsys):
+    from solo_bayesncl.console import log
 
     for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"):
         with monkeypatch.context() as patch:
             patch.setitem(os.environ, name, "1")
-            say("news")
-            say("trouble", everywhere=True)
+            log("news")
+            log("trouble", all_ranks=True)
     assert capsys.readouterr().err == "solo-bayesncl: trouble\n" * 4

@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 
 from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.commands.script import run
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.compose import compose_recipe
-from solo_bayesncl.recipes.search_path import run
 
 on_main = pytest.mark.skipif(
     not adapters.scripts_use_hydra(), reason="the scripts of solo-learn 1.0.2 do not use Hydra"
@@ -244,7 +244,7 @@ def test_a_missing_script_is_one_message(tmp_path, capsys):
     assert main([str(tmp_path / "main_knn.py")]) == 2
     assert "main_knn.py is not a file" in capsys.readouterr().err
     with pytest.raises(InputError):
-        run(str(tmp_path), [])
+        run([str(tmp_path)])
 
 
 # --- the scripts themselves ------------------------------------------------------------------

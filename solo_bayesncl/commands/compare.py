@@ -5,18 +5,13 @@ solo-bayesncl compare --config-name NAME [methods='[ncl,bayesncl]' seeds='[0,1]'
 
 import multiprocessing
 import re
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from solo_bayesncl import files
-from solo_bayesncl.comparison import jobs
-from solo_bayesncl.comparison import statistics as comparison
-from solo_bayesncl.comparison.jobs import Plan
-from solo_bayesncl.console import progress, say
+from solo_bayesncl.comparison.plan import KEYS, Plan
+from solo_bayesncl.console import log
 from solo_bayesncl.console import results as console
-from solo_bayesncl.recipes.compose import explained, find_folder, run_with_hydra
-from solo_bayesncl.runs import run as runs
+from solo_bayesncl.recipes.compose import as_input_error, find_folder, run_with_hydra
 
 FOLDER = "scripts/compare"
 MULTIRUN = {"-m", "--multirun"}
@@ -40,7 +35,7 @@ def run(arguments: list[str]) -> int:
     for plan in plans:  # none after --help or --cfg job
         if sweeps:
             _sweep(arguments, plan)
-            finish(plan)
+            _finish(plan)
         else:
             compare(plan)
     return 0
@@ -56,92 +51,47 @@ def run_one(cfg: DictConfig) -> None:
     """The run that `job.method` and `job.seed` name: what Hydra's launchers carry out."""
     # joblib's processes would start those of a loader in their own way, and fail
     multiprocessing.set_start_method(None, force=True)
+    from solo_bayesncl.comparison import jobs
+
     (job,) = Plan.of(cfg).jobs
     jobs.run(job)
 
 
-def compare(plan: Plan) -> dict[str, Any] | None:
-    """Runs what is not finished, one after another, and writes and prints the comparison.
+def compare(plan: Plan) -> None:
+    """Runs what is not finished, one after another, then writes and prints the comparison."""
+    from solo_bayesncl.comparison import jobs  # imports solo-learn, which takes seconds
 
-    Returns:
-        What `comparison.json` holds; None if the plan is of a single run.
-    """
-    with explained():
+    with as_input_error():
         jobs.check_buildable(plan)
         for number, job in enumerate(plan.jobs, start=1):
             if jobs.finished(job) is None:
-                say(f"run {number} of {len(plan.jobs)}: {job.name}")
+                log(f"run {number} of {len(plan.jobs)}: {job.name}")
                 jobs.run(job)
     if plan.single:
-        say("done; the table is made by the same command without job.method and job.seed")
-        return None
-    return finish(plan)
+        log("done; the table is made by the same command without job.method and job.seed")
+    else:
+        _finish(plan)
 
 
-def finish(plan: Plan) -> dict[str, Any]:
-    """Writes tables, figures and page of finished runs, and prints the table and what it says."""
-    from solo_bayesncl.report.figures import save_figures
-    from solo_bayesncl.report.page import write_page
-    from solo_bayesncl.report.run import RunReport
-    from solo_bayesncl.report.tables import comparison_table, write_tables
+def _finish(plan: Plan) -> None:
+    from solo_bayesncl.comparison.results import PAGE, write_results
+    from solo_bayesncl.report.tables import comparison_table
 
-    records = {job: jobs.require_finished(job) for job in plan.jobs}
-    evaluations: comparison.Evaluations = {method: {} for method in plan.methods}
-    for job, record in records.items():
-        evaluations[job.method][job.seed] = jobs.evaluation_of(job, record)
-    result = {
-        **comparison.compare(evaluations),
-        **comparison.record_of(evaluations),
-        "settings": {
-            method: runs.comparable(
-                OmegaConf.to_container(plan.job(method, plan.seeds[0]).cfg, resolve=True)
-            )
-            for method in plan.methods
-        },
-        "runs": {
-            method: [
-                (job.folder / record["run"]).relative_to(plan.out).as_posix()
-                for job, record in records.items()
-                if job.method == method
-            ]
-            for method in plan.methods
-        },
-    }
-    result["sentences"] += comparison.warnings_of(result)
-    reports = [
-        RunReport.read(job.folder, label=job.method, record=job.folder / record["run"])
-        for job, record in progress(records.items(), "page")
-    ]
-    files.write_json(plan.out / "comparison.json", result)
-    write_tables(plan.out, result)
-    figures = save_figures(plan.out / "figures", reports, result)
-    for stale in {*(plan.out / "figures").iterdir()} - {*figures}:
-        stale.unlink()
-    write_page(plan.out / "report.html", reports, result, _title(plan.methods))
-
+    result = write_results(plan)
     console.print(comparison_table(result))
     for sentence in result["sentences"]:
         console.print(sentence, markup=False)
     console.print(
         "Beside the page: comparison.md, .tex, .csv, .json, differences.csv, figures/, runs/\n"
-        f"Page: {plan.out / 'report.html'}",
+        f"Page: {plan.out / PAGE}",
         markup=False,
     )
-    return result
 
 
 def _in_our_folder(flags: list[str]) -> list[str]:
     """The package's own comparisons where no folder is given."""
     given = any(flag.partition("=")[0] in ("--config-path", "-cp") for flag in flags)
     return flags if given else ["--config-path", FOLDER, *flags]
-
-
-def _title(methods: tuple[str, ...]) -> str:
-    if len(methods) == 1:
-        return f"{methods[0]} over seeds"
-    if len(methods) > 5:
-        return f"Comparison of {len(methods)} methods"
-    return f"Comparison of {', '.join(methods[:-1])} and {methods[-1]}"
 
 
 def _sorted_out(arguments: list[str]) -> list[str]:
@@ -164,7 +114,9 @@ def _sorted_out(arguments: list[str]) -> list[str]:
             flags.append(argument)
             if argument in WITH_VALUE and rest:
                 flags.append(rest.pop(0))
-        elif not is_override or (section in jobs.KEYS and (section, found["dot"]) != LINEAR):
+        elif not is_override or (
+            section in KEYS and (section, found["dot"]) != LINEAR
+        ):
             own.append(argument)
         elif section == "linear":
             typed["typed_linear"].append(argument.replace("linear.", "", 1))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from solo_bayesncl import adapters
 from solo_bayesncl.commands import compare
-from solo_bayesncl.comparison.jobs import Plan
+from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.data import make_digits
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.compose import compose_recipe

@@ -1,23 +1,12 @@
 """Measures a pretrained model: interpretability of its codes, accuracy, retrieval."""
 
 import argparse
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from solo_bayesncl import files
 from solo_bayesncl.console import results as console
-from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.precision import AS_TRAINED, PRECISIONS
-from solo_bayesncl.runs import run as runs
-
-if TYPE_CHECKING:
-    pass
-
-# raised whenever the same model and options start to give other numbers or files
-FORMAT = 4
+from solo_bayesncl.runs import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,74 +67,17 @@ def options_of(args: argparse.Namespace) -> Options:
 
 def run(args: argparse.Namespace) -> int:
     """The command: prints the table and writes the JSON file."""
-    from solo_bayesncl.report.tables import evaluation_table
-
-    runs.Run.open(args.checkpoint)  # what is wrong is told before anything slow is imported
+    run_ = Run.open(args.checkpoint)  # reports a wrong path before anything slow is imported
     options = options_of(args)
     _ = options.torch_device
-    subject = encode_splits(args.checkpoint, options)
-    target = args.out or subject.run.folder / "evaluation.json"
-    result = evaluate(subject, target)
+    target = args.out or run_.folder / "evaluation.json"
+
+    from solo_bayesncl.evaluation import encode, record
+    from solo_bayesncl.report.tables import evaluation_table
+    from solo_bayesncl.training.environment import prepare_solo_learn
+
+    prepare_solo_learn()
+    result = record.write_evaluation(encode.encode_splits(args.checkpoint, options), target)
     console.print(evaluation_table({result["method"]: result}))
     console.print(f"Written to {target}", markup=False)
     return 0
-
-
-def encode_splits(checkpoint: str | Path, options: Options) -> "EvaluatedModel":
-    """`solo_bayesncl.evaluation.encode.encode_splits` without the libraries' noise."""
-    from solo_bayesncl.evaluation import encode as evaluation
-    from solo_bayesncl.training import trainer as training
-
-    training.prepare_host()
-    return evaluation.encode_splits(checkpoint, options)
-
-
-def evaluate(subject: "EvaluatedModel", target: Path) -> dict[str, Any]:
-    """Measures a model and writes the result.
-
-    Args:
-        subject: the model with what it says of its data.
-        target: the file to write.
-
-    Returns:
-        What was written: settings, versions and the numbers of `measure`.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    from solo_bayesncl.evaluation import encode as evaluation
-
-    run_ = subject.run
-    result = {
-        "format": FORMAT,
-        "method": run_.cfg.method,
-        "name": run_.cfg.name,
-        "checkpoint": str(run_.checkpoint),
-        "epoch": run_.epoch,
-        "optimizer_steps": run_.optimizer_steps,
-        "data": str(subject.options.data or run_.cfg.data.val_path),
-        "seed": run_.cfg.get("seed"),
-        "reference": subject.options.reference or "the model's own backbone",
-        "device": evaluation.device_name(subject.options.torch_device),
-        "precision": subject.precision,
-        **evaluation.measure(subject),
-        "versions": versions(),
-    }
-    try:
-        files.write_json(target, result)
-    except OSError as error:
-        raise InputError(f"--out {target} cannot be written: {error}.") from error
-    return files.plain(result)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in (
-        "solo-bayesncl", "solo-learn", "torch", "torchvision", "torchmetrics", "scikit-learn",
-    ):  # fmt: skip
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

@@ -10,12 +10,12 @@ from rich.table import Table
 from solo_bayesncl.commands import evaluate
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.runs import run as runs
+from solo_bayesncl.runs import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from solo_bayesncl.evaluation.encode import Outputs
+    from solo_bayesncl.evaluation.encode import EvaluatedModel, Outputs
 
 PAGE = "report.html"
 
@@ -40,57 +40,32 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--top {args.top}: give an integer of at least 1.")
     if args.image is not None and not args.image.is_file():
         raise InputError(f"--image {args.image} is not a file.")
-    run_ = runs.Run.open(args.checkpoint)
+    run_ = Run.open(args.checkpoint)
     options = evaluate.options_of(args)
     _ = options.torch_device
     out = args.out or run_.folder
 
+    from solo_bayesncl.evaluation.encode import encode_splits
     from solo_bayesncl.evaluation.explain import describe_image
+    from solo_bayesncl.evaluation.record import write_findings
+    from solo_bayesncl.report.page import write_page
+    from solo_bayesncl.report.run import RunReport
+    from solo_bayesncl.training.environment import prepare_solo_learn
 
-    subject = evaluate.encode_splits(args.checkpoint, options)
-    described = None if args.image is None else describe_image(subject, args.image)
-    table = write(subject, out)
+    prepare_solo_learn()
+    model = encode_splits(args.checkpoint, options)
+    described = None if args.image is None else describe_image(model, args.image)
+    table = write_findings(model, out)
+    write_page(out / PAGE, [RunReport.read(out, record=run_.folder)])
     if described is None:
         console.print(_overview(table, args.top))
     else:
-        for part in _image_tables(subject, table, described, args.image, args.top):
+        for part in _image_tables(model, table, described, args.image, args.top):
             console.print(part)
     console.print(
         f"All dimensions: {out / PAGE} (dimensions.csv and .json beside it)", markup=False
     )
     return 0
-
-
-def write(subject: "EvaluatedModel", folder: Path) -> dict[str, Any]:
-    """Writes evaluation, table of dimensions, thumbnails and page; returns the table.
-
-    Raises:
-        InputError: if the folder cannot be written.
-    """
-    from solo_bayesncl.report.page import write_page
-    from solo_bayesncl.report.run import RunReport
-
-    table = write_findings(subject, folder)
-    report = RunReport.read(folder, record=subject.run.folder)
-    write_page(folder / PAGE, [report])
-    return table
-
-
-def write_findings(subject: "EvaluatedModel", folder: Path) -> dict[str, Any]:
-    """Writes `evaluation.json`, `dimensions.json`, `dimensions.csv` and `thumbnails.jpg`.
-
-    Returns:
-        What `dimensions.json` holds.
-    """
-    from solo_bayesncl.evaluation.explain import explain
-
-    explanation = explain(subject)
-    try:
-        explanation.write(folder)
-    except OSError as error:
-        raise InputError(f"--out {folder} cannot be written: {error}.") from error
-    evaluate.evaluate(subject, folder / "evaluation.json")
-    return explanation.table
 
 
 def _overview(table: dict[str, Any], top: int) -> Table:
@@ -118,14 +93,14 @@ def _overview(table: dict[str, Any], top: int) -> Table:
 
 
 def _image_tables(
-    subject: "EvaluatedModel", table: dict[str, Any], image: "Outputs", path: Path, top: int
+    model: "EvaluatedModel", table: dict[str, Any], image: "Outputs", path: Path, top: int
 ) -> list[Table | str]:
     """The dimensions of an image's code, and those that its gate closed, strongest first."""
     from solo_bayesncl.sharing.encoder import strongest
 
     codes, projections = image.codes[0], image.projections[0]
     described = strongest(codes)
-    classes = table["classes"] if subject.classifier_fits else None
+    classes = table["classes"] if model.classifier_fits else None
     parts: list[Table | str] = [
         f"{path}: the online classifier says {_prediction(image.logits[0], classes)}."
     ]

@@ -4,11 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from solo_bayesncl import files
-from solo_bayesncl.commands import evaluate
+from solo_bayesncl import files, runs
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.runs import run as runs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,12 +40,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out} exists: give another name, or --overwrite.")
     run_ = runs.Run.open(args.checkpoint)
 
+    from solo_bayesncl.evaluation.record import versions
     from solo_bayesncl.sharing import export as exporting
     from solo_bayesncl.sharing.encoder import Encoder
-    from solo_bayesncl.training import trainer as training
+    from solo_bayesncl.training.environment import prepare_solo_learn
 
     exporting.require_installed(args.format)
-    training.prepare_host()
+    prepare_solo_learn()
     encoder = Encoder.load(args.checkpoint, precision="32-true")
     agreement = exporting.export(encoder, args.format, args.out, _real_images(run_))
     chosen = exporting.FORMATS[args.format]
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         "agreement": vars(agreement),
         "checkpoint": str(run_.checkpoint),
         "settings": encoder.settings,
-        "versions": evaluate.versions(),
+        "versions": versions(),
     }
     files.write_json(args.out.with_name(f"{args.out.name}.json"), record)
     console.print(_summary(agreement, record, args.out), markup=False)
@@ -76,10 +75,11 @@ def _real_images(run_: runs.Run) -> "Tensor | None":
     """Some validation images of the run's own data, None where these are gone."""
     import torch
 
-    from solo_bayesncl.evaluation.encode import labelled_loaders, own_classes
+    from solo_bayesncl.evaluation.encode import labelled_loaders
     from solo_bayesncl.evaluation.options import Options
+    from solo_bayesncl.runs.models import training_classes
 
-    if own_classes(run_.cfg) is None:
+    if training_classes(run_.cfg) is None:
         return None
     try:
         images = labelled_loaders(run_.cfg, Options(workers=0))[1].dataset

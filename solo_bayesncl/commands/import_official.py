@@ -13,15 +13,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import solo_bayesncl
-from solo_bayesncl import files
+from solo_bayesncl import files, runs
 from solo_bayesncl.adapters import adapter
-from solo_bayesncl.commands.pretrain import build, prepare
-from solo_bayesncl.console import say
+from solo_bayesncl.console import log
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.recipes.compose import compose_recipe, explained
-from solo_bayesncl.runs import run as runs
+from solo_bayesncl.recipes.compose import as_input_error, compose_recipe
 from solo_bayesncl.sharing.official import UNTOLD, Official
-from solo_bayesncl.training import trainer as training
+from solo_bayesncl.training.environment import prepare_solo_learn
+from solo_bayesncl.training.pretrain import build, prepare
 
 
 def run(arguments: list[str]) -> int:
@@ -33,15 +32,15 @@ def run(arguments: list[str]) -> int:
     wrong = [o for o in args.overrides if "=" not in o and not o.startswith(removing)]
     if wrong:
         raise InputError(f"{wrong[0]!r} is no override: give key=value.")
-    training.prepare_host()
+    prepare_solo_learn()
     official = Official.read(args.checkpoint)
     recipe = (args.config_path, args.config_name)
-    with explained():
+    with as_input_error():
         if args.config_name is not None:
             folder = of_recipe(official, *recipe, args.overrides, args.out)
         else:
             folder = of_record(official, args.overrides, args.out)
-    say(f"the run is in {folder}; evaluate it with: solo-bayesncl evaluate {folder}")
+    log(f"the run is in {folder}; evaluate it with: solo-bayesncl evaluate {folder}")
     return 0
 
 
@@ -85,7 +84,7 @@ def of_recipe(official: Official, folder: str, name: str, overrides: list[str], 
     _check(official, cfg)
     changed = [key for key in told if OmegaConf.select(cfg, key) != OmegaConf.select(asked, key)]
     if changed:
-        say(f"read from the weights: {_values(cfg, changed)}")
+        log(f"read from the weights: {_values(cfg, changed)}")
     # of a data set whose classes are known, images may be elsewhere
     cfg = prepare(cfg, data=cfg.data.dataset == "custom")
     _check_record(official, cfg)
@@ -96,7 +95,7 @@ def of_recipe(official: Official, folder: str, name: str, overrides: list[str], 
             f"{cfg.max_epochs}. An import cannot be trained on: type max_epochs={last + 1}."
         )
     guessed = [key for key in UNTOLD if OmegaConf.select(cfg, key) is not None and key not in told]
-    say(f"taken from the recipe, as weights cannot tell: {_values(cfg, guessed)}")
+    log(f"taken from the recipe, as weights cannot tell: {_values(cfg, guessed)}")
     return _write(official, cfg, out, last)
 
 
@@ -124,7 +123,7 @@ def of_record(official: Official, overrides: list[str], out: Path) -> Path:
     with open_dict(cfg):
         cfg.data.num_classes = cfg.data.get("num_classes") or official.classes
         cfg.name = cfg.get("name") or cfg.method
-    say(f"read from {official.path.parent / 'args.json'}: method={cfg.method}, "
+    log(f"read from {official.path.parent / 'args.json'}: method={cfg.method}, "
         f"{_values(cfg, [k for k in UNTOLD if OmegaConf.select(cfg, k) is not None])}")  # fmt: skip
     last = (cfg.get("max_epochs") or 1) - 1 if official.epoch is None else official.epoch
     return _write(official, cfg, out, last)
@@ -159,7 +158,7 @@ def _check(official: Official, cfg: DictConfig) -> None:
             f"method={cfg.method}, but {official.path} has no gating head: choose ncl or simclr."
         )
     if official.has_gate and not gated:
-        say(f"the gating head is left out: method={cfg.method} has none")
+        log(f"the gating head is left out: method={cfg.method} has none")
     dataset = cfg.data.get("dataset")
     is_cifar = dataset in ("cifar10", "cifar100")
     if official.is_resnet and official.has_cifar_stem != is_cifar:

@@ -1,134 +1,19 @@
 """Pretrains a method from a YAML recipe: --config-path DIR --config-name NAME [key=value ...]."""
 
-from pathlib import Path
-
-import torch
 from omegaconf import DictConfig
 
-import solo_bayesncl
-from solo_bayesncl.adapters import adapter
-from solo_bayesncl.console import say
-from solo_bayesncl.data.transforms import evaluation_transform, labelled_size, probe_transform
-from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.recipes import checks as config
-from solo_bayesncl.recipes import method_kwargs as settings
+from solo_bayesncl.console import log
 from solo_bayesncl.recipes.compose import run_with_hydra
-from solo_bayesncl.recipes.image_sizes import require_sizes
-from solo_bayesncl.training import trainer as training
-
-# methods of the host whose loss takes any number of views; ours say so themselves
-ANY_VIEWS = ("simclr", "supcon", "wmse", "mae")
 
 
 def run(arguments: list[str]) -> int:
     """The command; `arguments` are Hydra's."""
-    run_with_hydra(arguments, _pretrain_and_tell)
+    run_with_hydra(arguments, _pretrain)
     return 0
 
 
-def _pretrain_and_tell(cfg: DictConfig) -> None:
+def _pretrain(cfg: DictConfig) -> None:
+    from solo_bayesncl.training.pretrain import pretrain  # seconds, not needed for --help
+
     folder = pretrain(cfg)
-    say(f"the run is in {folder}; evaluate it with: solo-bayesncl evaluate {folder}")
-
-
-def pretrain(cfg: DictConfig) -> Path:
-    """Pretrains as solo-learn's `main_pretrain.py` does, on any device.
-
-    Args:
-        cfg: a recipe; changed in place.
-
-    Returns:
-        The run's folder.
-
-    Raises:
-        InputError: for a recipe that cannot be run here.
-    """
-    cfg = prepare(cfg)
-    adapter().pl.seed_everything(cfg.seed, workers=True)
-    model = build(cfg)
-    if not cfg.get("performance", {}).get("disable_channel_last", False):
-        model = model.to(memory_format=torch.channels_last)
-    with config.explained_data_errors(cfg):
-        val_loader = _val_loader(cfg)
-        if cfg.data.format == "dali":
-            return training.fit(
-                model, cfg, cfg.method, None, val_loader, adapter().dali_pretrain(cfg)
-            )
-        train_loader = adapter().pretrain_loader(cfg)
-    training.require_full_batch(train_loader, cfg)
-    return training.fit(model, cfg, cfg.method, train_loader, val_loader)
-
-
-def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
-    """A recipe, checked and fitted to machine and host: the settings that a run records.
-
-    Args:
-        cfg: the recipe; changed in place.
-        data: whether its images must be there.
-
-    Raises:
-        InputError: for a recipe that cannot be run here.
-    """
-    config.check_pretrain(cfg, data)
-    config.fit_to_machine(cfg)
-    training.prepare_host()
-    solo_bayesncl.register()
-    require_one_of(cfg.method, adapter().method_names(), "method", adapter().MORE)
-    training.check_against_host(cfg)
-    with training.explained_model_errors(cfg):
-        cfg = adapter().pretrain_cfg(cfg)
-    _check_views(cfg)
-    settings.check_contrastive(cfg)
-    return cfg
-
-
-def _check_views(cfg: DictConfig) -> None:
-    """Refuses views that the losses of the host's methods do not compare."""
-    rows = cfg.optimizer.batch_size * len(cfg.devices) * cfg.num_nodes
-    if rows < 2:
-        raise InputError("optimizer.batch_size=1: one image has no negatives. Give at least 2.")
-    if cfg.method in settings.METHODS:
-        return
-    method, base = adapter().method(cfg.method), adapter().BaseMethod
-    takes_small = method is not None and method.multicrop_forward is not base.multicrop_forward
-    large, small = cfg.data.num_large_crops, cfg.data.num_small_crops
-    if (large != 2 and cfg.method not in ANY_VIEWS) or (small and not takes_small):
-        raise InputError(
-            f"method={cfg.method} compares 2 large crops{' and small ones' if takes_small else ''},"
-            f" but augmentations give {large} of {cfg.augmentations[0].crop_size} px and {small} "
-            "of other sizes: change their num_crops and crop_size."
-        )
-
-
-def build(cfg: DictConfig):
-    """The method of a prepared recipe; raises `InputError` if it or its images do not fit."""
-    with training.explained_model_errors(cfg):
-        model = adapter().build(cfg)
-    require_sizes(model.backbone, _image_sizes(cfg), cfg)
-    return model
-
-
-def _image_sizes(cfg: DictConfig) -> dict[str, int]:
-    """What the backbone will be given, in px, by the setting that decides on it."""
-    sizes = {
-        f"augmentations.{index}.crop_size": augmentation.crop_size
-        for index, augmentation in enumerate(cfg.augmentations)
-    }
-    if _is_validated(cfg):
-        sizes["data.dataset"] = labelled_size(cfg.data.dataset, cfg.augmentations[0])
-    return sizes
-
-
-def _is_validated(cfg: DictConfig) -> bool:
-    return not cfg.data.no_labels and cfg.data.val_path is not None
-
-
-def _val_loader(cfg: DictConfig):
-    """Labelled validation images for the online classifier, or None where there are none."""
-    if not _is_validated(cfg):
-        return None
-    crop = cfg.augmentations[0]
-    _, val_loader = adapter().labelled_loaders(
-        cfg, probe_transform(cfg.data.dataset, crop), evaluation_transform(cfg.data.dataset, crop)
-    )
-    return val_loader
+    log(f"the run is in {folder}; evaluate it with: solo-bayesncl evaluate {folder}")

@@ -20,7 +20,7 @@ from solo_bayesncl.evaluation.factors import Factor, factors_of
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
 from solo_bayesncl.precision import autocast, resolve_precision
-from solo_bayesncl.recipes.checks import DOWNLOADED, explained_data_errors
+from solo_bayesncl.recipes.checks import DOWNLOADED, data_errors_as_input_errors
 from solo_bayesncl.runs import Run
 from solo_bayesncl.runs.models import encode_outputs, load_model, training_classes
 
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of one split, on the CPU.
+    """Outputs of a model for one split, on the CPU.
 
     Attributes:
         feats: (M, F) backbone features.
@@ -67,20 +67,20 @@ class Outputs:
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A trained model with what it says of its data: what everything is measured on.
+    """A trained model and its outputs for both splits of a data set.
 
     Attributes:
-        run: where it comes from.
-        options: as given.
+        run: the run it comes from.
+        options: of the evaluation.
         model: in evaluation mode.
-        train: of the training split, without augmentation; features, codes and labels alone.
-        val: of the validation split.
-        images: the validation split; `val` has its labels, which its folders may number otherwise.
-        classes: their names by label, those of the training split.
-        embeddings: (M, E) of the validation split, reference for monosemanticity.
+        train: outputs for the training split, without augmentation: features, codes and labels.
+        val: outputs for the validation split; its labels are those of the training split.
+        images: the validation split, whose own labels may differ from those in `val`.
+        classes: class names by label.
+        embeddings: (M, E) of the validation split, the reference for monosemanticity.
         factors: of the validation split.
-        classifier_fits: whether the online classifier's outputs stand for `classes`.
-        precision: that the model ran in.
+        classifier_fits: whether the online classifier was trained on `classes`.
+        precision: in which the model ran.
     """
 
     run: Run
@@ -112,11 +112,11 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
     images = val_loader.dataset
     label_in_training = _labels_in_training(train_loader.dataset, images)
     factors = factors_of(images, options.metadata)
-    with explained_data_errors(run.cfg):
-        # the training split can be large, and only these are used
-        on = (device, precision)
-        train = collect(model, train_loader, *on, "training images", ("feats", "codes"))
-        val = collect(model, val_loader, *on, "validation images")
+    with data_errors_as_input_errors(run.cfg):
+        # the training split can be large, and nothing else of it is used
+        kept = ("feats", "codes")
+        train = collect(model, train_loader, device, precision, "training images", kept)
+        val = collect(model, val_loader, device, precision, "validation images")
         embeddings = val.feats
         if options.reference is not None:
             embeddings = reference_embeddings(
@@ -127,17 +127,17 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
     classes = _classes(run, train_loader.dataset, torch.cat([train.labels, val.labels]))
     return EvaluatedModel(
         run, options, model, train, val, images, classes, embeddings, factors,
-        _trained_on(run.cfg, options, classes), precision,
+        _classifier_fits(run.cfg, options, classes), precision,
     )  # fmt: skip
 
 
 def _labels_in_training(train: Dataset, val: Dataset) -> Tensor | None:
     """(number of validation classes,) the label that each has in training, by its name.
 
-    Folders are numbered in their order: one that validation lacks would shift all behind it.
+    Folders are numbered in alphabetical order: one that validation lacks would shift the rest.
 
     Returns:
-        None where a data set of the host does not tell the names.
+        None where a data set of solo-learn has no class names.
 
     Raises:
         InputError: for validation classes that training lacks.
@@ -149,29 +149,29 @@ def _labels_in_training(train: Dataset, val: Dataset) -> Tensor | None:
     if unknown:
         raise InputError(
             f"{getattr(val, 'root', 'The validation split')} has classes that the training split "
-            f"lacks: {_listed(unknown)}. Training has: {_listed(list(known))}. Give class folders "
-            "of the same names to both: correct those of data.val_path, or choose other data with "
-            "--data DIR."
+            f"lacks: {_first_names(unknown)}. Training has: {_first_names(list(known))}. Give both "
+            "class folders of the same names: correct those of data.val_path, or choose other data "
+            "with --data DIR."
         )
     return torch.tensor([known[name] for name in sorted(given, key=given.get)])
 
 
-def _listed(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(names[:10]) + more
 
 
 def _classes(run: Run, images: Dataset, labels: Tensor) -> tuple[str, ...]:
-    """Names by label; not every data set of the host tells them."""
+    """Names by label; not every data set of solo-learn has them."""
     names = getattr(images, "classes", range(run.cfg.data.num_classes))
     names = [str(name) for name in names]
     return tuple(names + [str(label) for label in range(len(names), int(labels.max()) + 1)])
 
 
-def _trained_on(cfg: DictConfig, options: Options, classes: tuple[str, ...]) -> bool:
-    """Whether a run was trained on these classes, as far as can be told.
+def _classifier_fits(cfg: DictConfig, options: Options, classes: tuple[str, ...]) -> bool:
+    """Whether a run was trained on these classes, as far as its record and data tell.
 
-    Its record has their number alone; their names are where its training data still are.
+    The record has their number alone; their names are known while the training data exist.
     """
     if cfg.data.num_classes != len(classes):
         return False
@@ -182,7 +182,7 @@ def _trained_on(cfg: DictConfig, options: Options, classes: tuple[str, ...]) -> 
 def forward_images(
     model: nn.Module, images: Tensor, device: torch.device, precision: str
 ) -> dict[str, Tensor]:
-    """What a model says of normalised images (N, 3, H, W), by the names of `Outputs`.
+    """Outputs of a model for normalised images (N, 3, H, W), by the names of `Outputs`.
 
     Args:
         model: in evaluation mode, on `device`.
@@ -206,7 +206,7 @@ def collect(
     loader: Iterable,
     device: torch.device,
     precision: str,
-    what: str,
+    description: str,
     names: tuple[str, ...] = ("feats", "logits", "projections", "codes", "probs", "mask"),
 ) -> Outputs:
     """Runs a model over a labelled loader.
@@ -216,17 +216,17 @@ def collect(
         loader: yields (images, labels).
         device: where to compute; the result is on the CPU.
         precision: one of `solo_bayesncl.precision.PRECISIONS`.
-        what: words for the progress bar.
-        names: of what to keep, besides the labels.
+        description: for the progress bar.
+        names: outputs to keep, besides the labels.
     """
     model.to(device)
     all_labels: list[Tensor] = []
     all_rows: list[Tensor] = []
-    for images, labels in progress(loader, what):
+    for images, labels in progress(loader, description):
         outputs = forward_images(model, images, device, precision)
         kept = {name: outputs[name] for name in names if name in outputs}
         all_labels.append(labels)
-        # in one copy: the CPU waits for the GPU once a batch
+        # one copy, so that the CPU waits for the GPU once a batch
         all_rows.append(torch.cat(list(kept.values()), dim=1).cpu())
     widths = [value.size(1) for value in kept.values()]
     columns = zip(*(rows.split(widths, dim=1) for rows in all_rows), strict=True)
@@ -259,7 +259,7 @@ def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, Dat
             origin = "of --data" if data is not None else "of the run's record: use --data DIR"
             raise InputError(f"{split} does not exist (it is {origin}).")
     transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
-    with explained_data_errors(cfg):
+    with data_errors_as_input_errors(cfg):
         train, val = adapter().labelled_loaders(cfg, transform, transform)
     # pinned memory only serves copies to a GPU
     pinned = {"pin_memory": options.torch_device.type == "cuda"}

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from solo_bayesncl import files, metrics
-from solo_bayesncl.data.transforms import untransformed
+from solo_bayesncl.data.images import ImageTransform, read_image
+from solo_bayesncl.data.transforms import without_transform
 from solo_bayesncl.evaluation import probes
 from solo_bayesncl.evaluation.encode import EvaluatedModel, Outputs, forward_images, on_device
-from solo_bayesncl.sharing.encoder import ImageTransform, read_image
 
 TOP_IMAGES = 9
 THUMBNAIL_PX = 48
@@ -65,17 +65,17 @@ class Explanation:
         return rows
 
 
-def explain(subject: EvaluatedModel) -> Explanation:
+def explain(model: EvaluatedModel) -> Explanation:
     """The table of a model's dimensions, measured on its validation split.
 
     Values that are not finite count as 0: of a model that diverged, dimensions are dead and their
     gates closed. The images shown for a dimension are those of its largest positive activations.
     """
-    val = _finite(subject.val)
+    val = _finite(model.val)
     order, activations = _most_activating(val.codes)
     shown = _shown(order, activations)
     tile = {sample: position for position, sample in enumerate(shown)}
-    columns = _columns(subject, val)
+    columns = _columns(model, val)
     dimensions = []
     for index, (samples, values) in enumerate(zip(order.tolist(), activations, strict=True)):
         ranked = zip(samples, values.tolist(), strict=True)
@@ -85,22 +85,22 @@ def explain(subject: EvaluatedModel) -> Explanation:
         dimensions.append({"index": index, **row, "top": top})
     num_columns = _num_columns(len(shown))
     table = {
-        "method": subject.run.cfg.method,
+        "method": model.run.cfg.method,
         "samples": len(val.labels),
-        "classes": list(subject.classes),
-        "class_samples": val.labels.bincount(minlength=len(subject.classes)).tolist(),
+        "classes": list(model.classes),
+        "class_samples": val.labels.bincount(minlength=len(model.classes)).tolist(),
         "thumbnails": {
             "file": "thumbnails.jpg",
             "px": THUMBNAIL_PX,
             "columns": num_columns,
             "tiles": [
-                {"path": _name(subject.images, sample), "label": int(val.labels[sample])}
+                {"path": _name(model.images, sample), "label": int(val.labels[sample])}
                 for sample in shown
             ],
         },
         "dimensions": dimensions,
     }
-    return Explanation(files.plain(table), _sprite(subject.images, shown, num_columns))
+    return Explanation(files.plain(table), _sprite(model.images, shown, num_columns))
 
 
 def _finite(val: Outputs) -> Outputs:
@@ -140,18 +140,18 @@ def _shown(order: Tensor, activations: Tensor) -> list[int]:
     return sorted(list(chosen)[:MAX_THUMBNAILS])
 
 
-def _columns(subject: EvaluatedModel, val: Outputs) -> dict[str, list]:
+def _columns(model: EvaluatedModel, val: Outputs) -> dict[str, list]:
     """Name -> a value per dimension."""
-    on = partial(on_device, subject.options.torch_device)
-    of_classes = partial(metrics.per_dimension, num_classes=len(subject.classes))
+    on = partial(on_device, model.options.torch_device)
+    of_classes = partial(metrics.per_dimension, num_classes=len(model.classes))
     statistics = on(of_classes, val.codes, val.labels)
     class_counts = statistics.pop("class_counts").tolist()
     columns = {name: _rounded(column) for name, column in statistics.items()}
     columns["owner"] = [None if owner < 0 else owner for owner in columns["owner"]]
     nothing = [None] * val.codes.size(1)
     columns["monosemanticity"] = nothing
-    if probes.are_finite(subject.embeddings):
-        score = on(metrics.monosemanticity, val.codes, subject.embeddings)
+    if probes.are_finite(model.embeddings):
+        score = on(metrics.monosemanticity, val.codes, model.embeddings)
         columns["monosemanticity"] = _rounded(score.per_dimension)
     columns["projection_density"] = columns["open_rate"] = nothing
     if val.mask is not None:
@@ -162,7 +162,7 @@ def _columns(subject: EvaluatedModel, val: Outputs) -> dict[str, list]:
     ungated = val.codes if val.mask is None else val.projections
     information = {
         name: _rounded(on(metrics.mutual_information, ungated, factor.levels))
-        for name, factor in subject.factors.items()
+        for name, factor in model.factors.items()
     }
     columns["information"] = [
         {name: column[index] for name, column in information.items()}
@@ -194,7 +194,7 @@ def _sprite(images: Dataset, samples: Sequence[int], columns: int) -> Image.Imag
     """Square thumbnails in rows of `columns`; small images keep their pixels."""
     px, rows = THUMBNAIL_PX, max(1, ceil(len(samples) / columns))
     sprite = Image.new("RGB", (px * columns, px * rows))
-    images = untransformed(images)
+    images = without_transform(images)
     for position, sample in enumerate(samples):
         image = images[sample][0].convert("RGB")
         side = min(image.size)
@@ -207,7 +207,7 @@ def _sprite(images: Dataset, samples: Sequence[int], columns: int) -> Image.Imag
 
 
 @torch.no_grad()
-def describe_image(subject: EvaluatedModel, path: Path) -> Outputs:
+def describe_image(model: EvaluatedModel, path: Path) -> Outputs:
     """What the model says of one image file.
 
     Returns:
@@ -216,8 +216,8 @@ def describe_image(subject: EvaluatedModel, path: Path) -> Outputs:
     Raises:
         InputError: if the file is not an image.
     """
-    image = ImageTransform(subject.run.cfg)(read_image(path))
-    device = next(subject.model.parameters()).device
-    outputs = forward_images(subject.model, image.unsqueeze(0), device, subject.precision)
+    image = ImageTransform(model.run.cfg)(read_image(path))
+    device = next(model.model.parameters()).device
+    outputs = forward_images(model.model, image.unsqueeze(0), device, model.precision)
     outputs = {name: value.cpu() for name, value in outputs.items()}
     return Outputs(**outputs, labels=torch.tensor([-1]))

@@ -5,6 +5,7 @@ from functools import partial
 from math import nan
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from solo_bayesncl import metrics

@@ -1,4 +1,4 @@
-"""Embeddings of images by another model than the one that is judged: any of timm's."""
+"""Embeddings of images by a reference model of timm, on which monosemanticity is measured."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import worker_options
-from solo_bayesncl.data.transforms import untransformed
+from solo_bayesncl.data.transforms import without_transform
 from solo_bayesncl.errors import InputError
 
 
@@ -31,7 +31,7 @@ def reference_embeddings(
         InputError: for an unknown name, or weights that cannot be downloaded, read or do not fit.
     """
     model = _load(name, weights).to(device).eval()
-    images = untransformed(loader.dataset)
+    images = without_transform(loader.dataset)
     images.transform = create_transform(**resolve_model_data_config(model), is_training=False)
     batches = DataLoader(images, batch_size=loader.batch_size, **worker_options(loader))
     found = [

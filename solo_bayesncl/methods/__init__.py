@@ -3,6 +3,7 @@
 from solo_bayesncl.methods.bayesncl import BayesNCL
 from solo_bayesncl.methods.contrastive import CodeLossMixin, GatedCodeLossMixin, variants
 from solo_bayesncl.methods.ncl import NCL
+from solo_bayesncl.methods.registry import register
 
 METHODS = {
     "ncl": NCL,
@@ -11,4 +12,4 @@ METHODS = {
     **variants("bayesncl", GatedCodeLossMixin),
 }
 
-__all__ = ["METHODS", "BayesNCL", "NCL"]
+__all__ = ["METHODS", "BayesNCL", "NCL", "register"]

@@ -284,7 +284,7 @@ def _device_list(devices: object, accelerator: str) -> list[int]:
 
 
 @contextmanager
-def explained_data_errors(cfg: DictConfig):
+def data_errors_as_input_errors(cfg: DictConfig):
     """Turns what data sets raise for missing or unreadable files into one message."""
     try:
         yield

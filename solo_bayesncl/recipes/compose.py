@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from solo_bayesncl.console import results
+from solo_bayesncl.console import console_output, results
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.search_path import recipe_root
 
@@ -86,7 +86,7 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     Raises:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
-    with explained(), _beside_a_running_hydra():
+    with as_input_error(), _beside_a_running_hydra():
         with initialize_config_dir(str(find_folder(folder)), version_base="1.2"):
             cfg = compose(name, quote_paths(overrides))
         OmegaConf.set_struct(cfg, False)
@@ -106,7 +106,7 @@ def _beside_a_running_hydra():
 
 
 @contextmanager
-def explained():
+def as_input_error():
     """Turns what Hydra and OmegaConf raise into one message."""
     try:
         yield
@@ -139,7 +139,7 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
         sys.argv = command_line
         OmegaConf.set_struct(cfg, False)
         try:
-            with explained():
+            with as_input_error(), console_output():
                 task(cfg)
         except InputError as error:
             if sweeps:  # perhaps in another process: Hydra carries it home
@@ -150,7 +150,7 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments]
     try:
-        with explained():
+        with as_input_error():
             hydra.main(version_base="1.2", config_path=None)(in_hydra)()
     finally:
         sys.argv = command_line

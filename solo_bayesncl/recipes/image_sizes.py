@@ -13,7 +13,7 @@ from solo_bayesncl.errors import InputError
 _SEVERAL_SIZES = {"vit": "dynamic_img_size=True", "swin": "strict_img_size=False"}
 
 
-def require_sizes(backbone: nn.Module, sizes: Mapping[str, int], cfg: DictConfig) -> None:
+def require_image_sizes(backbone: nn.Module, sizes: Mapping[str, int], cfg: DictConfig) -> None:
     """Refuses images that a backbone does not take, before the first of them is read.
 
     Two images of each size pass through it on PyTorch's meta device: shapes without values.

@@ -1,7 +1,7 @@
 """A trained model outside of training: from images to codes, and what an image's code says."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,19 +14,13 @@ from safetensors import SafetensorError, safe_open
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from solo_bayesncl.data.transforms import SIZES, evaluation_transform
+from solo_bayesncl import runs
+from solo_bayesncl.data.images import ImageTransform, read_image
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation.encode import (
-    build_model,
-    encoded,
-    load_model,
-    of_folders,
-    own_classes,
-)
 from solo_bayesncl.metrics import ACTIVE
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import AS_TRAINED, autocast, check_precision, resolve_precision
-from solo_bayesncl.runs import run as runs
+from solo_bayesncl.runs.models import build_model, encode_outputs, load_model, training_classes
 
 # what an encoder consists of, the predictor as some methods' codes are its outputs; classifier,
 # loss and momentum networks stay behind
@@ -127,7 +121,7 @@ class Encoder(nn.Module):
             return cls._of_export(path, "32-true" if precision == AS_TRAINED else precision)
         run = runs.Run.open(path)
         owners = _owners_beside(run.folder)
-        return cls(load_model(run), run.cfg, own_classes(run.cfg), owners, precision)
+        return cls(load_model(run), run.cfg, training_classes(run.cfg), owners, precision)
 
     @classmethod
     def _of_export(cls, path: Path, precision: str) -> "Encoder":
@@ -158,7 +152,7 @@ class Encoder(nn.Module):
         trained = self.settings.get("precision")
         precision = resolve_precision(self.precision, trained, images.device)
         with autocast(precision, images.device):
-            return encoded(self.model, self.model(images))
+            return encode_outputs(self.model, self.model(images))
 
     @torch.no_grad()
     def describe(self, image: str | Path | Image.Image | Tensor) -> Description:
@@ -202,35 +196,6 @@ def strongest(values: Tensor) -> list[int]:
     strength = values.abs()
     order = strength.argsort(descending=True, stable=True).tolist()
     return [index for index in order if strength[index] > ACTIVE]
-
-
-class ImageTransform:
-    """A run's evaluation transform, for images of any size and colour mode.
-
-    Images of a data set that has one size (CIFAR, STL-10) are taken as they are; other images are
-    resized and cropped to it.
-    """
-
-    def __init__(self, cfg: DictConfig):
-        self.size: int | None = SIZES.get(cfg.data.dataset)
-        self.own = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
-        folders = of_folders(cfg)
-        self.other = evaluation_transform(folders.data.dataset, folders.augmentations[0])
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        transform: Callable = self.own if image.size == (self.size, self.size) else self.other
-        return transform(image.convert("RGB"))
-
-    def __repr__(self) -> str:
-        return f"ImageTransform({self.other})"
-
-
-def read_image(path: Path) -> Image.Image:
-    """An image file in RGB; raises `InputError` if it is none."""
-    try:
-        return Image.open(path).convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as an image: {error}.") from error
 
 
 def _owners_beside(folder: Path) -> dict[int, str | None]:

@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from solo_bayesncl import runs
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.method_kwargs import METHODS
-from solo_bayesncl.runs import run as runs
 
 # what weights cannot tell and codes depend on
 UNTOLD = (
@@ -56,7 +56,7 @@ class Official:
         """
         if not path.is_file():
             raise InputError(f"{path} is not a file. Give a .ckpt file of the official code.")
-        content = runs.load_foreign_checkpoint(path)
+        content = runs.load_untrusted_checkpoint(path)
         numbers = [content.get(key) for key in ("epoch", "global_step")]
         epoch, step = (n if isinstance(n, int) else None for n in numbers)
         weights = runs.weights_of(content)

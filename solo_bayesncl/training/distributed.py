@@ -1,4 +1,4 @@
-"""What the processes of one run share: its layout, decisions, validation images, batch norm."""
+"""What the ranks of one run share: decisions of rank zero, validation images, batch norm."""
 
 import itertools
 import json
@@ -18,25 +18,18 @@ from torch.utils.data import DataLoader
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.training.sync_batchnorm import desynchronise, synchronise
 
-# as long as torch waits for processes with GPUs to meet
-_PATIENCE = timedelta(minutes=10)
-_meetings = itertools.count()
+# torch's own for process groups of GPUs
+_TIMEOUT = timedelta(minutes=10)
+_rounds = itertools.count()
 
 
-def number_of_processes(cfg: DictConfig) -> int:
-    """Processes of a run on all nodes; `devices` is a list (`config.fit_to_machine`)."""
-    return len(cfg.devices) * (cfg.get("num_nodes") or 1)
+def require_launched_as_configured(cfg: DictConfig) -> None:
+    """Raises `InputError` if torchrun or srun has launched another world size than configured.
 
-
-def require_as_started(cfg: DictConfig) -> None:
-    """Refuses settings that are not those of the launcher that started this process, if one did.
-
-    Lightning would train alone in every process, or wait for processes that do not come.
-
-    Raises:
-        InputError: if torchrun or srun has started another number of processes.
+    Lightning would train alone in every process, or wait for ranks that never join.
     """
     launcher, started = _launcher()
     if started not in (None, number_of_processes(cfg)):
@@ -48,7 +41,7 @@ def require_as_started(cfg: DictConfig) -> None:
 
 
 def _launcher() -> tuple[str, int | None]:
-    """(name, number of processes on all nodes) of what has started this process, if known."""
+    """(name, world size) of what has launched this process, if it was launched."""
     if dist.is_available() and dist.is_torchelastic_launched():
         return "torchrun", int(os.environ["WORLD_SIZE"])
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS")  # of srun; a batch script alone has none
@@ -61,17 +54,17 @@ def _launcher() -> tuple[str, int | None]:
 def broadcast_from_rank_zero(
     trainer: Any, decide: Callable[[], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """What the first process decides, in all of them, however they were started.
+    """Decides on rank zero and yields the decision on every rank, however they were launched.
 
-    They meet where their process group will, before it exists: Lightning makes it, and may start
-    further processes, within `fit`. So that must be called inside of this context.
+    Ranks exchange it through a TCPStore at MASTER_ADDR:MASTER_PORT, because Lightning creates the
+    process group, and may launch further ranks, inside `fit`; call that inside of this context.
 
     Args:
         trainer: Lightning's, not yet fitting.
-        decide: called in the first process only; gives what JSON can hold.
+        decide: called on rank zero only; returns what JSON can hold.
 
     Raises:
-        InputError: if the first process is not found or gave up.
+        InputError: if rank zero cannot be reached or failed.
     """
     if trainer.world_size == 1:
         yield decide()
@@ -79,27 +72,27 @@ def broadcast_from_rank_zero(
     environment = trainer.strategy.cluster_environment
     first = trainer.global_rank == 0
     address, port = environment.main_address, environment.main_port
-    meeting = f"solo_bayesncl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(_meetings)}"
+    key = f"solo_bayesncl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(_rounds)}"
     try:
         # torch's own, created in the same way, will be another client or share this one's server
         store = dist.TCPStore(
             address,
             port,
             is_master=first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True",
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             wait_for_workers=False,
             multi_tenant=True,
         )
         if first:
-            store.set(meeting, json.dumps(decide()))
-        decision = json.loads(store.get(meeting))
+            store.set(key, json.dumps(decide()))
+        decision = json.loads(store.get(key))
     except dist.DistError as error:
         raise InputError(
-            f"The first process, at {address}:{port}, is not found or gave up: see its messages. "
+            f"Rank zero, at {address}:{port}, cannot be reached or failed: see its messages. "
             "Over several nodes, MASTER_ADDR and MASTER_PORT must be the same on all of them and "
             "NODE_RANK count them from 0; torchrun and srun see to that."
         ) from error
-    yield decision  # the store lives on meanwhile: it may be the server
+    yield decision  # inside this function, as `store` may be the server
 
 
 class SyncBatchNorm(adapter().pl.plugins.LayerSync):

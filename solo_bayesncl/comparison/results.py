@@ -1,0 +1,72 @@
+"""Writes a finished comparison: numbers, tables, figures and the page."""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from solo_bayesncl import files, runs
+from solo_bayesncl.comparison import jobs
+from solo_bayesncl.comparison.plan import Plan
+from solo_bayesncl.comparison.sentences import conditions_of, sentences, warnings_of
+from solo_bayesncl.comparison.statistics import Evaluations, compare
+from solo_bayesncl.console import progress
+from solo_bayesncl.report.figures import save_figures
+from solo_bayesncl.report.page import write_page
+from solo_bayesncl.report.run import RunReport
+from solo_bayesncl.report.tables import write_tables
+
+PAGE = "report.html"
+
+
+def write_results(plan: Plan) -> dict[str, Any]:
+    """Writes tables, figures and page of finished runs.
+
+    Returns:
+        What `comparison.json` holds.
+
+    Raises:
+        InputError: if a run is not finished.
+    """
+    records = {job: jobs.require_finished(job) for job in plan.jobs}
+    evaluations: Evaluations = {method: {} for method in plan.methods}
+    for job, record in records.items():
+        evaluations[job.method][job.seed] = jobs.evaluation_of(job, record)
+    result = {
+        **compare(evaluations),
+        **conditions_of(evaluations),
+        "settings": {
+            method: runs.comparable(
+                OmegaConf.to_container(plan.job(method, plan.seeds[0]).cfg, resolve=True)
+            )
+            for method in plan.methods
+        },
+        "runs": {
+            method: [
+                (job.folder / record["run"]).relative_to(plan.out).as_posix()
+                for job, record in records.items()
+                if job.method == method
+            ]
+            for method in plan.methods
+        },
+    }
+    result["sentences"] = [*sentences(result), *warnings_of(result)]
+    reports = [
+        RunReport.read(job.folder, label=job.method, record=job.folder / record["run"])
+        for job, record in progress(records.items(), "page")
+    ]
+    files.write_json(plan.out / "comparison.json", result)
+    write_tables(plan.out, result)
+    figures = save_figures(plan.out / "figures", reports, result)
+    for stale in {*(plan.out / "figures").iterdir()} - {*figures}:
+        stale.unlink()
+    write_page(plan.out / PAGE, reports, result, _title(plan.methods))
+
+    return result
+
+
+def _title(methods: tuple[str, ...]) -> str:
+    if len(methods) == 1:
+        return f"{methods[0]} over seeds"
+    if len(methods) > 5:
+        return f"Comparison of {len(methods)} methods"
+    return f"Comparison of {', '.join(methods[:-1])} and {methods[-1]}"

@@ -1,0 +1,97 @@
+"""What a comparison shows, and what makes it unfair, in sentences."""
+
+from itertools import pairwise
+from typing import Any
+
+from solo_bayesncl.comparison.statistics import CONFIDENCE, Evaluations
+from solo_bayesncl.report.formats import formatted, formatted_difference, formatted_interval
+
+# metrics that sentences are about
+_DESCRIBED = (
+    "codes.semantic_consistency",
+    "codes.adjusted_consistency",
+    "codes.code_length",
+    "accuracy.linear_backbone",
+    "accuracy.knn_backbone",
+)
+
+
+def sentences(comparison: dict[str, Any]) -> list[str]:
+    """One per metric and pair of neighbouring methods: means, difference and verdict."""
+    metrics = {metric["key"]: metric for metric in comparison["metrics"]}
+    found = {(d["metric"], d["method"], d["against"]): d for d in comparison["differences"]}
+    result = []
+    for other, method in pairwise(comparison["methods"]):
+        for key in _DESCRIBED:
+            if key in metrics and found[key, method, other]["mean"] is not None:
+                means = {m: comparison["summary"][m][key]["mean"] for m in (method, other)}
+                result.append(_sentence(metrics[key], means, found[key, method, other]))
+    return result
+
+
+def _sentence(metric: dict[str, Any], means: dict[str, float], difference: dict[str, Any]) -> str:
+    unit = metric["unit"]
+    text = ", ".join(f"{method} {formatted(mean, unit)}" for method, mean in means.items())
+    text = f"{metric['label']}: {text}"
+    if metric["label"][1].islower():  # not of kNN
+        text = text[0].upper() + text[1:]
+    if difference["n"] < 2:
+        return f"{text}. One seed: no interval, so the difference is not judged."
+    mean = formatted_difference(difference["mean"], unit)
+    if difference["significant"] is None:
+        return f"{text}. Difference {mean} at every seed: without spread it is not judged."
+    verdict = "a" if difference["significant"] else "no"
+    return (
+        f"{text}. Difference {mean}, "
+        f"{100 * CONFIDENCE:.0f} % interval "
+        f"{formatted_interval(difference['low'], difference['high'], unit)} over "
+        f"{difference['n']} seeds: {verdict} significant difference."
+    )
+
+
+def conditions_of(evaluations: Evaluations) -> dict[str, Any]:
+    """Conditions that a comparison depends on, per method in order of its seeds.
+
+    Returns:
+        `samples`, `optimizer_steps`, `not_finite` (spaces with values that are not), and
+        `versions`, the distinct ones, of the evaluations, with their device and precision.
+    """
+    every = {method: [runs[seed] for seed in sorted(runs)] for method, runs in evaluations.items()}
+    versions: dict[str, dict[str, None]] = {}
+    for evaluation in (e for found in every.values() for e in found):
+        conditions = {key: evaluation[key] for key in ("device", "precision") if key in evaluation}
+        for name, version in (evaluation["versions"] | conditions).items():
+            versions.setdefault(name, {})[version] = None
+    return {
+        "samples": {method: [e["samples"] for e in found] for method, found in every.items()},
+        "optimizer_steps": {
+            method: [e["optimizer_steps"] for e in found] for method, found in every.items()
+        },
+        "not_finite": {
+            method: [e.get("not_finite", []) for e in found] for method, found in every.items()
+        },
+        "versions": {name: ", ".join(found) for name, found in versions.items()},
+    }
+
+
+def warnings_of(comparison: dict[str, Any]) -> list[str]:
+    """One per condition that makes a comparison unfair."""
+    found = []
+    for key, words in (("optimizer_steps", "optimizer steps"), ("samples", "validation images")):
+        if len({number for numbers in comparison[key].values() for number in numbers}) > 1:
+            text = "; ".join(
+                f"{method} {', '.join(map(str, numbers))}"
+                for method, numbers in comparison[key].items()
+            )
+            found.append(f"Not like for like: the numbers of {words} differ ({text}).")
+    for method, by_seed in comparison["not_finite"].items():
+        for seed, spaces in zip(comparison["seeds"], by_seed, strict=True):
+            if spaces:
+                found.append(
+                    f"{method}, seed {seed}: {', '.join(spaces)} hold values that are not finite "
+                    "and are left out. Did training diverge?"
+                )
+    for name, versions in comparison["versions"].items():
+        if ", " in versions:
+            found.append(f"Not like for like: runs were evaluated with {name} {versions}.")
+    return found

@@ -1,0 +1,60 @@
+"""Makes the installed solo-learn ready for our commands, and checks recipes against it."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from solo_bayesncl.adapters import adapter
+from solo_bayesncl.errors import InputError, require_one_of
+
+# raised in every run by settings that solo-learn chooses, so that a user can do nothing about them
+_IGNORED_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*pin_memory.*",
+    ".*number of training batches.*",
+    ".*currently marked under review.*",
+    ".*ReduceOp.*",
+    ".*Please call `lr_scheduler.step.*",
+    ".*lr_scheduler.step.. before .optimizer.step.*",
+    ".*LightningModule..*hook.*",
+    ".*GPU available but not used.*",
+    ".*epoch parameter in `scheduler.step.*",
+    ".*isinstance.treespec.*",
+    ".*LeafSpec.*",
+    ".*torch.distributed.nn.functional.*",
+)
+
+
+def prepare_solo_learn() -> None:
+    """Patches solo-learn's faults and silences warnings that a user can do nothing about."""
+    adapter().patch_solo_learn()  # imports Lightning, which sets its loggers' levels
+    for message in _IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def check_release(cfg: DictConfig) -> None:
+    """Raises `InputError` for what the installed release does not have."""
+    note = adapter().MORE
+    require_one_of(cfg.backbone.name, adapter().backbone_names(), "backbone.name", note)
+    require_one_of(cfg.data.get("format", "image_folder"), adapter().FORMATS, "data.format", note)
+    adapter().check(cfg)
+
+
+@contextmanager
+def model_errors_as_input_errors(cfg: DictConfig) -> Iterator[None]:
+    """Turns what backbones and methods raise for wrong keyword arguments into `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, AssertionError, KeyError, OmegaConfBaseException) as error:
+        raise InputError(
+            f"The model cannot be built from backbone.kwargs={cfg.backbone.get('kwargs')} and "
+            f"method_kwargs={cfg.get('method_kwargs')}: {error}"
+        ) from error

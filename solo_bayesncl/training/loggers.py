@@ -1,0 +1,191 @@
+"""Training curves: `metrics.csv` in the run's folder, beside TensorBoard or Weights & Biases."""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from solo_bayesncl import files
+from solo_bayesncl.adapters import adapter
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.training.run_folder import RunFolder
+
+_loggers = adapter().pl.loggers
+
+# logged by solo-learn's methods about classes, even where images have none
+CLASS_METRICS = ("train_class_loss", "train_acc1", "train_acc5", "train_nn_acc")
+
+
+class CurvesLogger(_loggers.CSVLogger):
+    """Lightning's `CSVLogger` with one row per step that survives interruptions.
+
+    Lightning logs a step in several parts, which here share a row: columns `epoch`, `step` and one
+    per metric. Rows are appended. A resumed run continues the file where its checkpoint was.
+
+    Args:
+        folder: the run's folder; `version` is its name, which solo-learn's Checkpointer uses.
+
+    Attributes:
+        latest: name -> value that was logged last.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__(folder.parent.parent, name=folder.parent.name, version=folder.name)
+        self.latest: dict[str, float] = {}
+        self._rows = _Rows(folder / "metrics.csv")
+
+    @property
+    def experiment(self) -> "_Rows":
+        """What `CSVLogger` logs to."""
+        return self._rows
+
+    def resume(self, step: int) -> None:
+        """Continues the rows of an interrupted run, up to `step` (optimizer steps done)."""
+        self._rows.resume(step)
+
+    def record_epoch(self, trainer: Any) -> None:
+        """Writes the values of the epoch that ends, so that a checkpoint never precedes them.
+
+        Lightning logs them after its callbacks, to the same row.
+        """
+        values = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.endswith("_epoch")
+        }
+        if values:
+            values["epoch"] = trainer.current_epoch
+            self.log_metrics(values, step=trainer.global_step - 1)
+            self.save()
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Settings are in `args.json`."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """As Lightning's; keeps the values for the progress bar."""
+        self.latest |= metrics
+        super().log_metrics(metrics, step)
+
+    def finalize(self, status: str) -> None:
+        self.save()
+
+
+class _Rows:
+    """Rows of a CSV file, appended. The last one stays open for more values of its step."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.columns = ["epoch", "step"]
+        self.rows: list[dict[str, Any]] = []  # not yet written for good
+        self.end = 0  # of the rows in the file that are complete, in bytes
+
+    def resume(self, step: int) -> None:
+        """Keeps the file's rows before `step`."""
+        if self.path.exists():
+            whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
+            reader = csv.DictReader(io.StringIO(whole))
+            self.rows = [row for row in reader if int(row["step"]) < step]
+            self.columns = list(reader.fieldnames or self.columns)
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Adds values to the row of a step."""
+        values = dict(metrics)
+        epoch = values.pop("epoch", None)
+        if not (self.rows and int(self.rows[-1]["step"]) == step):
+            self.rows.append({"step": step})
+        if epoch is not None:
+            self.rows[-1]["epoch"] = int(epoch)
+        self.rows[-1].update({name: f"{float(value):.6g}" for name, value in values.items()})
+
+    def save(self) -> None:
+        """Writes what is not written yet; the whole file only where a column is new."""
+        if not self.rows:
+            return
+        new = [name for row in self.rows for name in row if name not in self.columns]
+        if new or not self.end or not self.path.exists():
+            complete = [*self._read(), *self.rows[:-1]]
+            self.columns += dict.fromkeys(new)
+            written = self._text([dict(zip(self.columns, self.columns, strict=True)), *complete])
+            files.write_bytes(self.path, written + self._text(self.rows[-1:]))
+            self.end = len(written)
+        else:
+            complete = self._text(self.rows[:-1])
+            with self.path.open("r+b") as file:
+                file.seek(self.end)
+                file.write(complete + self._text(self.rows[-1:]))
+                file.truncate()
+            self.end += len(complete)
+        self.rows = self.rows[-1:]
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self.end or not self.path.exists():
+            return []
+        text = self.path.read_bytes()[: self.end].decode()
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+
+    def _text(self, rows: Iterable[dict[str, Any]]) -> bytes:
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, lineterminator="\n").writerows(rows)
+        return text.getvalue().encode()
+
+
+def make_loggers(cfg: DictConfig, folder: RunFolder, resume_step: int | None) -> list:
+    """The curves' logger, then Weights & Biases' or TensorBoard's.
+
+    Args:
+        cfg: settings with solo-learn's defaults.
+        folder: the run's.
+        resume_step: optimizer steps of the checkpoint that the run continues, None for a new one.
+
+    Raises:
+        InputError: if Weights & Biases is enabled but not installed.
+    """
+    curves = CurvesLogger(folder.path)
+    if resume_step is not None:
+        curves.resume(resume_step)
+    if cfg.wandb.enabled:
+        other = _wandb_logger(cfg, folder)
+    else:
+        other = _loggers.TensorBoardLogger(
+            cfg.checkpoint.dir,
+            name=folder.parent.name,
+            version=folder.version,
+            default_hp_metric=False,
+        )
+    if cfg.data.get("no_labels", False):
+        for logger in (curves, other):
+            leave_out_class_metrics(logger)
+    return [curves, other]
+
+
+def leave_out_class_metrics(logger: Any) -> None:
+    """Makes a logger drop metrics of classes, for images without labels."""
+    log = logger.log_metrics
+
+    def log_metrics(metrics: dict[str, float], step: int | None = None) -> None:
+        log({k: v for k, v in metrics.items() if not k.startswith(CLASS_METRICS)}, step)
+
+    logger.log_metrics = log_metrics
+
+
+def _wandb_logger(cfg: DictConfig, folder: RunFolder) -> Any:
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "wandb.enabled=True, but wandb is not installed: `pip install wandb`, or set "
+            "wandb.enabled=False (curves then go to metrics.csv and TensorBoard)."
+        ) from error
+    logger = _loggers.WandbLogger(
+        name=cfg.name,
+        project=cfg.wandb.project,
+        entity=None if cfg.wandb.entity == "None" else cfg.wandb.entity,
+        offline=cfg.wandb.offline,
+        resume="allow" if folder.continues else None,
+        id=folder.version,  # the same on all ranks; wandb would choose one on rank zero
+    )
+    logger.log_hyperparams(OmegaConf.to_container(cfg))
+    return logger
