@@ -66,9 +66,10 @@ $(CURDIR)/.solo-learn/setup.py:
 test: $(READY) ## run the test suite, a file per core at a time
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
 
-lint: $(READY) ## check style, formatting and the workflow of GitHub Actions
+lint: $(READY) ## check style, formatting, the levels of imports and the workflow of GitHub Actions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: $(READY) ## put style and formatting right

@@ -59,6 +59,7 @@ setup(
         "jinja2>=3",
         "safetensors",
         "filelock",
+        "lazy_loader",
         "tabulate>=0.9",
     ],
     extras_require={
@@ -85,6 +86,7 @@ setup(
             "pytest-xdist",
             "hypothesis",
             "ruff",
+            "import-linter",
             "check-jsonschema",
             "build",
             "twine",

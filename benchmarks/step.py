@@ -25,7 +25,7 @@ from solo_bayesncl import metrics
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.objective import bayesncl_objective, ncl_objective
 from solo_bayesncl.recipes.compose import compose_recipe
-from solo_bayesncl.training import pretrain
+from solo_bayesncl.training import pretraining as pretrain
 from solo_bayesncl.training.seeding import SeededSteps
 
 STEPS, WARMUP = 50, 10

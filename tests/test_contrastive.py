@@ -25,7 +25,7 @@ from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.method_kwargs import CONTRASTIVE, METHODS, REQUIRED
 from solo_bayesncl.runs.models import load_model
 from solo_bayesncl.runs.run import Run
-from solo_bayesncl.training.pretrain import pretrain
+from solo_bayesncl.training.pretraining import pretrain
 
 solo_bayesncl.register()
 

@@ -14,9 +14,10 @@ from test_methods import batch
 
 import solo_bayesncl
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.evaluation import encode as evaluation
-from solo_bayesncl.evaluation import explain, probes
-from solo_bayesncl.evaluation.measure import measure
+from solo_bayesncl.evaluation import encoding as evaluation
+from solo_bayesncl.evaluation import explanation as explain
+from solo_bayesncl.evaluation import probes
+from solo_bayesncl.evaluation.measurement import measure
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.methods import METHODS
 from solo_bayesncl.runs.models import load_model

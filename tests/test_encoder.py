@@ -17,7 +17,7 @@ import solo_bayesncl
 from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation import encode as evaluation
+from solo_bayesncl.evaluation import encoding as evaluation
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import resolve_precision

@@ -16,10 +16,11 @@ from PIL import Image
 from solo_bayesncl import metrics
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation import encode as evaluation
-from solo_bayesncl.evaluation import explain, factors, probes
-from solo_bayesncl.evaluation.encode import encode_splits
-from solo_bayesncl.evaluation.measure import measure
+from solo_bayesncl.evaluation import encoding as evaluation
+from solo_bayesncl.evaluation import explanation as explain
+from solo_bayesncl.evaluation import factors, probes
+from solo_bayesncl.evaluation.encoding import encode_splits
+from solo_bayesncl.evaluation.measurement import measure
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.report.catalogue import METRICS
 

@@ -28,7 +28,7 @@ from solo_bayesncl.losses import info_nce
 from solo_bayesncl.nn import normalize
 from solo_bayesncl.recipes import checks as recipe_config
 from solo_bayesncl.recipes.compose import compose_recipe
-from solo_bayesncl.training.pretrain import pretrain
+from solo_bayesncl.training.pretraining import pretrain
 from solo_bayesncl.training.seeding import SeededLoader
 
 OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")

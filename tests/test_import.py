@@ -20,7 +20,7 @@ import solo_bayesncl
 from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation import encode as evaluation
+from solo_bayesncl.evaluation import encoding as evaluation
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.runs.models import encode_outputs
 from solo_bayesncl.sharing.official import Official

@@ -114,9 +114,7 @@ def _sorted_out(arguments: list[str]) -> list[str]:
             flags.append(argument)
             if argument in WITH_VALUE and rest:
                 flags.append(rest.pop(0))
-        elif not is_override or (
-            section in KEYS and (section, found["dot"]) != LINEAR
-        ):
+        elif not is_override or (section in KEYS and (section, found["dot"]) != LINEAR):
             own.append(argument)
         elif section == "linear":
             typed["typed_linear"].append(argument.replace("linear.", "", 1))

@@ -15,7 +15,7 @@ from solo_bayesncl.runs import Run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from solo_bayesncl.evaluation.encode import EvaluatedModel, Outputs
+    from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs
 
 PAGE = "report.html"
 
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     _ = options.torch_device
     out = args.out or run_.folder
 
-    from solo_bayesncl.evaluation.encode import encode_splits
-    from solo_bayesncl.evaluation.explain import describe_image
+    from solo_bayesncl.evaluation.encoding import encode_splits
+    from solo_bayesncl.evaluation.explanation import describe_image
     from solo_bayesncl.evaluation.record import write_findings
     from solo_bayesncl.report.page import write_page
     from solo_bayesncl.report.run import RunReport

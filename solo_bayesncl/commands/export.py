@@ -75,7 +75,7 @@ def _real_images(run_: runs.Run) -> "Tensor | None":
     """Some validation images of the run's own data, None where these are gone."""
     import torch
 
-    from solo_bayesncl.evaluation.encode import labelled_loaders
+    from solo_bayesncl.evaluation.encoding import labelled_loaders
     from solo_bayesncl.evaluation.options import Options
     from solo_bayesncl.runs.models import training_classes
 

@@ -20,7 +20,7 @@ from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.recipes.compose import as_input_error, compose_recipe
 from solo_bayesncl.sharing.official import UNTOLD, Official
 from solo_bayesncl.training.environment import prepare_solo_learn
-from solo_bayesncl.training.pretrain import build, prepare
+from solo_bayesncl.training.pretraining import build, prepare
 
 
 def run(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _pretrain(cfg: DictConfig) -> None:
-    from solo_bayesncl.training.pretrain import pretrain  # seconds, not needed for --help
+    from solo_bayesncl.training.pretraining import pretrain  # seconds, not needed for --help
 
     folder = pretrain(cfg)
     log(f"the run is in {folder}; evaluate it with: solo-bayesncl evaluate {folder}")

@@ -17,13 +17,13 @@ from omegaconf import OmegaConf
 from solo_bayesncl import files, runs
 from solo_bayesncl.comparison.plan import BASE, Job, Plan, options_of
 from solo_bayesncl.errors import InputError, prefix_errors
-from solo_bayesncl.evaluation.encode import encode_splits
+from solo_bayesncl.evaluation.encoding import encode_splits
 from solo_bayesncl.evaluation.record import FORMAT, write_findings
 from solo_bayesncl.recipes.machine import fit_to_machine, number_of_processes
 from solo_bayesncl.recipes.method_kwargs import METHODS
 from solo_bayesncl.training.environment import prepare_solo_learn
 from solo_bayesncl.training.linear import train_linear
-from solo_bayesncl.training.pretrain import build, prepare, pretrain
+from solo_bayesncl.training.pretraining import build, prepare, pretrain
 
 RECORD = "job.json"
 FINDINGS = ("evaluation.json", "dimensions.json")

@@ -1,7 +1,14 @@
-"""Demo data sets made from what the installation already contains: nothing is downloaded."""
+"""How do images get in? Transforms, loaders, single images, and the generated demo data sets."""
 
-from solo_bayesncl.data.digits import make_digits
-from solo_bayesncl.data.folder import Summary
-from solo_bayesncl.data.glyphs import make_glyphs
+import lazy_loader
 
-__all__ = ["make_glyphs", "make_digits", "Summary"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "digits": ["make_digits"],
+        "folder": ["Summary"],
+        "glyphs": ["make_glyphs"],
+        "images": ["ImageTransform", "read_image"],
+        "transforms": ["evaluation_transform", "probe_transform"],
+    },
+)

@@ -1,0 +1,14 @@
+"""What has a trained model learned? Encodes a data set, measures the codes, explains dimensions."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "encoding": ["EvaluatedModel", "Outputs", "encode_splits"],
+        "explanation": ["Explanation", "describe_image", "explain"],
+        "measurement": ["measure"],
+        "options": ["Options"],
+        "record": ["write_evaluation", "write_findings"],
+    },
+)

@@ -7,9 +7,9 @@ from typing import Any
 
 from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation.encode import EvaluatedModel, device_name
-from solo_bayesncl.evaluation.explain import explain
-from solo_bayesncl.evaluation.measure import measure
+from solo_bayesncl.evaluation.encoding import EvaluatedModel, device_name
+from solo_bayesncl.evaluation.explanation import explain
+from solo_bayesncl.evaluation.measurement import measure
 
 # raised whenever the same model and options start to give other numbers or files
 FORMAT = 4

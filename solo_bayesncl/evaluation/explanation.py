@@ -18,7 +18,7 @@ from solo_bayesncl import files, metrics
 from solo_bayesncl.data.images import ImageTransform, read_image
 from solo_bayesncl.data.transforms import without_transform
 from solo_bayesncl.evaluation import probes
-from solo_bayesncl.evaluation.encode import EvaluatedModel, Outputs, forward_images, on_device
+from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, forward_images, on_device
 
 TOP_IMAGES = 9
 THUMBNAIL_PX = 48

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from solo_bayesncl import metrics
 from solo_bayesncl.evaluation import probes
-from solo_bayesncl.evaluation.encode import EvaluatedModel, Outputs, on_device
+from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, on_device
 from solo_bayesncl.evaluation.factors import Factor
 
 RETRIEVAL_KS = (1, 3, 5, 10)
