@@ -49,9 +49,7 @@ def console_output() -> Iterator[None]:
 
     Opened once more inside a Hydra program, it enables loggers that Hydra has disabled.
     """
-    for name, logger in logging.root.manager.loggerDict.items():
-        if name.partition(".")[0] == _logger.name and isinstance(logger, logging.Logger):
-            logger.disabled = False
+    _enable_loggers()
     if _handler in _logger.handlers:
         yield
         return
@@ -62,9 +60,16 @@ def console_output() -> Iterator[None]:
     try:
         yield
     finally:
+        _enable_loggers()
         _logger.removeHandler(_handler)
         _logger.setLevel(level)
         _logger.propagate = propagate
+
+
+def _enable_loggers() -> None:
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == _logger.name and isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 def progress(items: Iterable[Item], description: str, total: float | None = None) -> Iterable[Item]:
