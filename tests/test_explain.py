@@ -271,6 +271,7 @@ def test_numbering_of_all_splits_is_no_factor(subject, tmp_path):
 
 
 def test_text_of_many_values_is_left_out_with_a_message(subject, tmp_path, caplog):
+    caplog.set_level("INFO", "solo_bayesncl")  # Hydra has set that of the root logger
     write_metadata(tmp_path / "m.csv", subject, [f"name {min(i, 20)}" for i in NUMBERS])
     assert factors.read_factors(tmp_path / "m.csv", subject.images) == {}
     assert "column f is left out: it has 21 different values" in caplog.text
@@ -294,6 +295,7 @@ def write_metadata(path, subject, column):
 
 @pytest.mark.parametrize("text", ["name,a\nx,1\n", "path,a\nval/other.png,1\n"])
 def test_metadata_that_nobody_asked_for_is_left_out(run, with_factors, tmp_path, caplog, text):
+    caplog.set_level("INFO", "solo_bayesncl")
     data = shutil.copytree(with_factors, tmp_path / "data")
     (data / "metadata.csv").write_text(text)
     assert encode_splits(run, Options(data=data)).factors == {}
@@ -357,6 +359,7 @@ def test_linear_accuracy_is_of_the_chosen_rows(monkeypatch):
 
 
 def test_probe_that_does_not_converge_says_so(monkeypatch, caplog):
+    caplog.set_level("INFO", "solo_bayesncl")
     labels = torch.arange(40) % 4
     codes = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
     probes.linear_accuracy(codes, labels, codes, labels)
