@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from solo_bayesncl import files, metrics
+from solo_bayesncl.data.images import ImageTransform, read_image
 from solo_bayesncl.data.transforms import untransformed
 from solo_bayesncl.evaluation import probes
 from solo_bayesncl.evaluation.encode import EvaluatedModel, Outputs, forward_images, on_device
-from solo_bayesncl.sharing.encoder import ImageTransform, read_image
 
 TOP_IMAGES = 9
 THUMBNAIL_PX = 48
