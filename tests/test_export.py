@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import solo_bayesncl
+from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.runs import run as runs
 from solo_bayesncl.sharing import Encoder
 from solo_bayesncl.sharing.export import export
 from solo_bayesncl.sharing.formats import FORMATS

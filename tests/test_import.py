@@ -17,11 +17,11 @@ from PIL import Image
 from torch import nn
 
 import solo_bayesncl
+from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation import encode as evaluation
 from solo_bayesncl.evaluation.options import Options
-from solo_bayesncl.runs import run as runs
 from solo_bayesncl.sharing.official import OfficialCheckpoint
 
 CUSTOM = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name"]
@@ -236,7 +236,7 @@ def test_overrides_go_over_the_record(recorded, images, tmp_path):
 
 
 def test_loading_an_official_checkpoint_advises_to_import_it(recorded):
-    expected = "it holds \\S+, which .* If it is of the official code: solo-bayesncl import."
+    expected = r"it holds \S+, which torch would have to run\. .*: solo-bayesncl import\."
     with pytest.raises(InputError, match=expected):
         runs.load_checkpoint(recorded)
 
@@ -433,13 +433,14 @@ def test_what_is_not_a_checkpoint_is_refused(recorded, tmp_path, capsys, damage)
 def test_weights_of_another_form_are_refused(model, tmp_path, capsys, state):
     path = save(model, tmp_path / "a.ckpt", state_dict=state)
     message = refused(capsys, path, "--out", tmp_path / "out")
-    assert "its state_dict is " + ("no dict of tensors by name" if state else "empty") in message
+    assert "its state_dict is " in message
+    assert ("dict of tensors by name" if state else "empty") in message
 
 
 def test_nobody_is_advised_to_load_without_protection(model, tmp_path, capsys):
     path = save(model, tmp_path / "a.ckpt", queue=collections.deque([1]))
     message = refused(capsys, path, "--out", tmp_path / "out")
-    assert "it is damaged, or holds other things than tensors and plain values" in message
+    assert "it is damaged, or holds" in message
     assert "weights_only" not in message
 
 

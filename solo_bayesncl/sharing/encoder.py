@@ -14,13 +14,13 @@ from safetensors import SafetensorError, safe_open
 from tabulate import tabulate
 from torch import Tensor, nn
 
+from solo_bayesncl import runs
 from solo_bayesncl.data.images import ImageTransform, read_image
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.encode import build_model, encoded, load_model, own_classes
 from solo_bayesncl.metrics import ACTIVE
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import AS_TRAINED, autocast, check_precision, resolve_precision
-from solo_bayesncl.runs import run as runs
 
 # Parameters of an encoder; of some methods, codes are the predictor's outputs. The classifier and
 # the momentum networks are not needed.

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from solo_bayesncl import files
+from solo_bayesncl import files, runs
 from solo_bayesncl.commands.evaluate import versions
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.evaluation.encode import labelled_loaders, own_classes
 from solo_bayesncl.evaluation.options import Options
-from solo_bayesncl.runs import run as runs
 from solo_bayesncl.sharing.encoder import Encoder
 from solo_bayesncl.sharing.formats import FORMATS, Format
 from solo_bayesncl.training import trainer as training
@@ -26,8 +25,7 @@ from solo_bayesncl.training import trainer as training
 TOLERANCE = 1e-4
 # another library's rounding can open or close a gate this close to its threshold
 THRESHOLD_MARGIN = 1e-5
-RANDOM_IMAGES = 8
-REAL_IMAGES = 8
+NUM_IMAGES = 8  # of noise, and of the run's data
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _real_images(run: runs.Run) -> Tensor | None:
         return None
     try:
         images = labelled_loaders(run.cfg, Options(workers=0))[1].dataset
-        indexes = torch.linspace(0, len(images) - 1, REAL_IMAGES).long().unique().tolist()
+        indexes = torch.linspace(0, len(images) - 1, NUM_IMAGES).long().unique().tolist()
         return torch.stack([images[index][0] for index in indexes])
     except InputError:
         return None
@@ -131,7 +129,7 @@ def _real_images(run: runs.Run) -> Tensor | None:
 def _compare(file_format: Format, written: Path, real_images: Tensor | None) -> Agreement:
     """Loads the written file and compares; raises `InputError` where it differs from the model."""
     generator = torch.Generator().manual_seed(0)
-    batches = [torch.randn(RANDOM_IMAGES, *file_format.image_shape, generator=generator)]
+    batches = [torch.randn(NUM_IMAGES, *file_format.image_shape, generator=generator)]
     if real_images is not None:
         batches.append(real_images)
     compared = [_without_undecided(file_format.encoder, images) for images in batches]

@@ -9,12 +9,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import solo_bayesncl
-from solo_bayesncl import files
+from solo_bayesncl import files, runs
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.commands.pretrain import build, prepare
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.recipes.compose import compose_recipe, explained
-from solo_bayesncl.runs import run as runs
 from solo_bayesncl.sharing.official import CODE_SETTINGS, OfficialCheckpoint
 from solo_bayesncl.training import trainer as training
 

@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from solo_bayesncl import runs
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.method_kwargs import METHODS
-from solo_bayesncl.runs import run as runs
 
 # settings that codes depend on, most of which no weight reveals
 CODE_SETTINGS = (
