@@ -1,4 +1,4 @@
-"""A trained model outside of training: codes of images, and what an image's code says."""
+"""A trained model outside of training: codes of images, and the description of one image."""
 
 import copy
 import json
@@ -16,13 +16,13 @@ from torch import nn
 import solo_bayesncl
 from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.data.images import ImageTransform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation import encoding as evaluation
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import resolve_precision
 from solo_bayesncl.runs.models import load_model
-from solo_bayesncl.sharing.encoder import ImageTransform
 
 # a gate between open and closed for untrained heads, and other values than the defaults
 GATE = ["method_kwargs.gate_threshold=0.49", "method_kwargs.sigmoid_temperature=0.7"]
@@ -115,7 +115,7 @@ def test_encoder_knows_its_run(encoder):
     assert not any(module.training for module in encoder.modules())
 
 
-def test_methods_of_the_host_have_their_normalised_projections(images, tmp_path):
+def test_codes_of_solo_learn_s_methods_are_their_normalised_projections(images, tmp_path):
     recipe = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "barlow_twins"]
     assert main(["pretrain", *recipe, *tiny(images, tmp_path)]) == 0
     encoder = solo_bayesncl.load_encoder(only_run(tmp_path, "barlow_twins"))
@@ -141,9 +141,6 @@ def test_images_of_cifar_s_own_size_are_only_normalised(run):
     image = Image.effect_noise((32, 32), 80).convert("RGB")
     torch.testing.assert_close(transform(image), transform.own(image))
     assert transform(image.resize((100, 70))).shape == (3, 32, 32)
-
-
-# Description
 
 
 def test_description_names_active_and_closed_dimensions(run, encoder, batch):
@@ -211,13 +208,10 @@ def test_tensor_of_another_shape_is_refused(encoder, shape):
         encoder.describe(torch.zeros(shape))
 
 
-def test_file_that_is_no_image_is_refused(encoder, tmp_path):
+def test_file_that_is_not_an_image_is_refused(encoder, tmp_path):
     (tmp_path / "a.png").write_text("no image")
     with pytest.raises(InputError, match="a.png cannot be read as an image"):
         encoder.describe(tmp_path / "a.png")
-
-
-# As a module
 
 
 def test_gradients_reach_the_image(encoder, batch):
@@ -242,9 +236,6 @@ def test_torch_traces_the_encoder(encoder, batch):
     torch.testing.assert_close(traced(batch), encoder(batch))
 
 
-# Bad input
-
-
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -254,7 +245,7 @@ def test_torch_traces_the_encoder(encoder, batch):
         ({"a.ckpt": b"", "args.json": b'{"method": "alchemy"}'}, "names method 'alchemy'"),
     ],
 )
-def test_what_is_no_run_is_refused(tmp_path, content, expected):
+def test_what_is_not_a_run_is_refused(tmp_path, content, expected):
     for name, written in content.items():
         (tmp_path / name).write_bytes(written)
     with pytest.raises(InputError, match=expected):
@@ -273,7 +264,7 @@ def test_record_without_a_section_is_refused(run, tmp_path, section):
         solo_bayesncl.load_encoder(folder)
 
 
-def test_record_without_the_place_of_its_data_is_enough(run, tmp_path):
+def test_record_without_the_path_of_its_data_is_enough(run, tmp_path):
     folder = variant(run, tmp_path / "run")
     settings = json.loads((folder / "args.json").read_text())
     del settings["data"]["train_path"]
@@ -285,14 +276,53 @@ def test_record_without_the_place_of_its_data_is_enough(run, tmp_path):
 def test_weights_of_another_form_are_refused(run, tmp_path, state):
     folder = variant(run, tmp_path / "run")
     torch.save({"state_dict": state}, runs.checkpoint_at(folder))
-    with pytest.raises(InputError, match="its state_dict is no dict of tensors by name"):
+    with pytest.raises(InputError, match="its state_dict is .* dict of tensors by name"):
         solo_bayesncl.load_encoder(folder)
+
+
+def run_python(code: str, *arguments: object) -> str:
+    """Standard output of a new interpreter that runs `code`."""
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_importing_the_package_stays_light():
     code = "import sys, solo_bayesncl; print(sorted({'torch', 'solo', 'timm'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_python(code) == "[]"
+
+
+def test_loading_an_encoder_imports_neither_sklearn_nor_matplotlib_nor_the_report(run):
+    """solo-learn and its libraries may import the first two; the modules of this package do not."""
+    code = """
+import builtins, sys
+
+original_import = builtins.__import__
+
+def checked_import(name, globals=None, *arguments, **named):
+    importer = (globals or {}).get("__name__", "")
+    if importer.startswith("solo_bayesncl") and name.startswith(("sklearn", "matplotlib")):
+        raise ImportError(f"{importer} imports {name}")
+    return original_import(name, globals, *arguments, **named)
+
+builtins.__import__ = checked_import
+sys.modules["solo_bayesncl.report"] = None  # cannot be imported
+import torch, solo_bayesncl
+print(*solo_bayesncl.load_encoder(sys.argv[1])(torch.zeros(1, 3, 16, 16)).shape)
+"""
+    assert run_python(code, run) == "1 16"
+
+
+def test_metrics_need_neither_sklearn_nor_matplotlib():
+    code = """
+import sys
+sys.modules.update(sklearn=None, matplotlib=None)  # cannot be imported
+import torch
+from solo_bayesncl import metrics
+print(metrics.active_dims(torch.eye(3)).item())
+"""
+    assert run_python(code) == "3.0"
 
 
 @pytest.mark.parametrize(
@@ -313,7 +343,7 @@ def test_precision_is_as_requested_or_on_a_gpu_as_trained(requested, trained, de
     assert resolve_precision(requested, trained, torch.device(device)) == expected
 
 
-def test_encoder_runs_in_the_precision_that_it_is_told(run, encoder, batch):
+def test_encoder_runs_in_the_requested_precision(run, encoder, batch):
     half = solo_bayesncl.load_encoder(run, precision="bf16-mixed")
     assert half(batch).dtype == torch.float32
     probs, exact = half.encode(batch).probs, encoder.encode(batch).probs

@@ -1,4 +1,4 @@
-"""Models in files of other libraries, loaded with these and held against the model."""
+"""Models in files of other libraries, loaded with these and compared with the model."""
 
 import json
 import shutil
@@ -18,10 +18,11 @@ import solo_bayesncl
 from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
-from solo_bayesncl.commands import export as command
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.sharing import export as exporting
-from solo_bayesncl.sharing.encoder import Encoder
+from solo_bayesncl.sharing import Encoder
+from solo_bayesncl.sharing.export import export
+from solo_bayesncl.sharing.formats import FORMATS
+from solo_bayesncl.sharing.formats.onnx import OPSET
 
 SUFFIXES = {"torchvision": ".pt", "timm": ".pth", "safetensors": ".safetensors", "onnx": ".onnx"}
 GATE = ["method_kwargs.gate_threshold=0.49", "method_kwargs.sigmoid_temperature=0.7"]
@@ -68,6 +69,14 @@ def vit_run(run, tmp_path_factory) -> Path:
     return untrained(run, folder, **{"backbone.name": "vit_tiny", "backbone.kwargs": kwargs})
 
 
+@pytest.fixture(scope="module")
+def predictor_run(run, tmp_path_factory) -> Path:
+    """One whose codes are the outputs of its predictor."""
+    folder = tmp_path_factory.mktemp("predictor") / "run"
+    kwargs = {"method_kwargs.pred_hidden_dim": 24, "method_kwargs.queue_size": 64}
+    return untrained(run, folder, method="bayesncl_nnclr", **kwargs)
+
+
 def exported(run: Path, format_name: str, folder: Path, *more: str) -> Path:
     out = folder / f"model{SUFFIXES[format_name]}"
     assert main(["export", str(run), "--format", format_name, "--out", str(out), *more]) == 0
@@ -100,17 +109,13 @@ def refused(capsys, *arguments: object) -> str:
 
 
 @pytest.mark.parametrize("format_name", SUFFIXES)
-def test_printed_lines_compute_what_the_model_computes(run, tmp_path, capsys, format_name):
-    for package in exporting.FORMATS[format_name].needs:
+def test_file_and_record_hold_what_the_model_computes(run, tmp_path, capsys, format_name):
+    for package in FORMATS[format_name].requires:
         pytest.importorskip(package)
     out = exported(run, format_name, tmp_path)
     printed = capsys.readouterr().out
     record = json.loads(Path(f"{out}.json").read_text())
     assert all(line in printed for line in record["usage"])
-    for size in (1, 5):  # of any batch
-        images = torch.randn(size, 3, 16, 16)
-        expected = outputs_of(run, images, format_name)
-        torch.testing.assert_close(outputs_by_usage(out, images), expected, atol=1e-4, rtol=1e-4)
     assert record["agreement"]["random"] < 1e-4
     assert record["agreement"]["real"] < 1e-4
     assert record["images"]["shape"] == ["N", 3, 16, 16]
@@ -120,13 +125,40 @@ def test_printed_lines_compute_what_the_model_computes(run, tmp_path, capsys, fo
         check_graph(out)
 
 
+@pytest.mark.parametrize(
+    ("fixture", "format_name"),
+    [
+        *(("run", format_name) for format_name in SUFFIXES),
+        ("cifar_run", "torchvision"),
+        ("cifar_run", "safetensors"),
+        ("vit_run", "timm"),
+        ("vit_run", "safetensors"),
+        ("predictor_run", "safetensors"),
+    ],
+)
+def test_printed_lines_compute_what_was_compared(fixture, format_name, request, tmp_path):
+    for package in FORMATS[format_name].requires:
+        pytest.importorskip(package)
+    folder = request.getfixturevalue(fixture)
+    out = exported(folder, format_name, tmp_path)
+    file_format = FORMATS[format_name](solo_bayesncl.load_encoder(folder))
+    loaded = file_format.load(out)
+    for size in (1, 5):  # batches of any size
+        images = torch.randn(size, *file_format.image_shape)
+        outputs = outputs_by_usage(out, images)
+        torch.testing.assert_close(outputs, loaded(images), atol=0, rtol=0)
+        expected = outputs_of(folder, images, format_name)
+        assert expected.any()
+        torch.testing.assert_close(outputs, expected, atol=1e-4, rtol=1e-4)
+
+
 def check_graph(path: Path) -> None:
     """An ONNX file states its opset, takes any batch and carries the run's settings."""
     import onnx
 
     model = onnx.load(path)
     onnx.checker.check_model(model)
-    assert [(o.domain, o.version) for o in model.opset_import] == [("", exporting.ONNX_OPSET)]
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
     batch, *shape = model.graph.input[0].type.tensor_type.shape.dim
     assert batch.dim_param
     assert [dim.dim_value for dim in shape] == [3, 16, 16]
@@ -134,8 +166,11 @@ def check_graph(path: Path) -> None:
     assert json.loads(settings)["method"] == "bayesncl"
 
 
-def test_command_and_library_know_the_same_formats():
-    assert list(command.FORMATS) == list(exporting.FORMATS) == list(SUFFIXES)
+def test_help_describes_every_format(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    described = capsys.readouterr().out
+    assert all(f"{name}: " in described for name in FORMATS)
 
 
 def test_torchvision_loads_its_file_strictly(run, tmp_path):
@@ -156,7 +191,7 @@ def test_timm_loads_its_file_by_name_also_as_safetensors(run, tmp_path):
     torch.testing.assert_close(model(images), outputs_of(run, images, "timm"), atol=1e-4, rtol=1e-4)
 
 
-def test_cifar_stem_is_told_to_torchvision(cifar_run, tmp_path, capsys):
+def test_usage_puts_the_cifar_stem_into_torchvision_s_resnet(cifar_run, tmp_path, capsys):
     out = exported(cifar_run, "torchvision", tmp_path)
     printed = capsys.readouterr().out
     assert "# solo-learn's stem for CIFAR, which torchvision does not have" in printed
@@ -165,24 +200,12 @@ def test_cifar_stem_is_told_to_torchvision(cifar_run, tmp_path, capsys):
     plain.fc = nn.Identity()
     with pytest.raises(RuntimeError, match="conv1.weight"):
         plain.load_state_dict(torch.load(out, weights_only=True))
-    images = torch.randn(2, 3, 32, 32)
-    torch.testing.assert_close(
-        outputs_by_usage(out, images), outputs_of(cifar_run, images, "torchvision")
-    )
 
 
-def test_cifar_stem_is_no_model_of_timm(cifar_run, tmp_path, capsys):
+def test_timm_has_no_cifar_stem(cifar_run, tmp_path, capsys):
     message = refused(capsys, "export", cifar_run, "--format", "timm", "--out", tmp_path / "a.pth")
     assert "3x3 stem for CIFAR, which timm's ResNets cannot be given" in message
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("format_name", ["timm", "safetensors"])
-def test_vit_is_exported(vit_run, tmp_path, format_name):
-    out = exported(vit_run, format_name, tmp_path)
-    images = torch.randn(2, 3, 16, 16)
-    expected = outputs_of(vit_run, images, format_name)
-    torch.testing.assert_close(outputs_by_usage(out, images), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_torchvision_builds_vit_otherwise(vit_run, tmp_path, capsys):
@@ -201,22 +224,13 @@ def test_encoder_is_loaded_from_its_safetensors(run, encoder, tmp_path):
     assert parts == {"backbone", "projector", "gating_head"}
 
 
-def test_predictor_is_exported_where_codes_are_its_outputs(run, tmp_path):
-    own = {"pred_hidden_dim": 24, "queue_size": 64}
-    changes = {f"method_kwargs.{key}": value for key, value in own.items()}
-    folder = untrained(run, tmp_path / "run", method="bayesncl_nnclr", **changes)
-    out = exported(folder, "safetensors", tmp_path)
-    images = torch.randn(3, 3, 16, 16)
-    expected = outputs_of(folder, images, "safetensors")
-    assert expected.any()
-    torch.testing.assert_close(solo_bayesncl.load_encoder(out)(images), expected)
-    torch.testing.assert_close(outputs_by_usage(out, images), expected)
-    # without it, no random one takes its place
+def test_missing_predictor_is_not_replaced_by_a_random_one(predictor_run, tmp_path):
+    out = exported(predictor_run, "safetensors", tmp_path)
     encoder, weights = Encoder.load(out), safetensors.torch.load_file(out)
     metadata = {"settings": json.dumps(encoder.settings), "classes": "null"}
     kept = {name: value for name, value in weights.items() if not name.startswith("predictor.")}
     safetensors.torch.save_file(kept, out, metadata)
-    with pytest.raises(InputError, match=r"holds no predictor\..*: it is no whole encoder"):
+    with pytest.raises(InputError, match=r"lacks predictor\..*: it is not a whole encoder"):
         Encoder.load(out)
 
 
@@ -224,7 +238,7 @@ def test_predictor_is_exported_where_codes_are_its_outputs(run, tmp_path):
     ("weights", "metadata", "expected"),
     [
         ({"a": torch.zeros(1)}, None, "cannot be read as an encoder"),
-        ({"a": torch.zeros(1)}, "settings", "it is no whole encoder"),
+        ({"a": torch.zeros(1)}, "settings", "it is not a whole encoder"),
         (None, None, "cannot be read as an encoder"),
     ],
 )
@@ -246,16 +260,13 @@ def test_missing_library_is_one_message(run, tmp_path, capsys, monkeypatch):
     assert 'pip install "solo-bayesncl[onnx]"' in message
 
 
-# What is written is what the model is
-
-
 @pytest.mark.parametrize("format_name", ["torchvision", "timm", "safetensors"])
 def test_file_that_computes_something_else_is_not_kept(run, tmp_path, format_name):
     changed = solo_bayesncl.load_encoder(run)
-    changed.model.backbone.relu = nn.Tanh()  # no weight tells
+    changed.model.backbone.relu = nn.Tanh()  # not visible in the weights
     out = tmp_path / "model.pth"
-    with pytest.raises(InputError, match="differs from the model by .* the file was not kept"):
-        exporting.export(changed, format_name, out)
+    with pytest.raises(InputError, match="differ from the model's by .* the file was not kept"):
+        export(changed, format_name, out)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -263,15 +274,15 @@ def test_file_that_the_library_does_not_load_is_not_kept(run, tmp_path):
     changed = solo_bayesncl.load_encoder(run)
     changed.model.backbone.layer1 = nn.Sequential()
     with pytest.raises(InputError, match='Missing key.* in state_dict: "layer1.0.conv1.weight"'):
-        exporting.export(changed, "torchvision", tmp_path / "model.pt")
+        export(changed, "torchvision", tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_diverged_model_is_not_exported(run, tmp_path):
     broken = solo_bayesncl.load_encoder(run)
     nn.init.constant_(broken.model.projector[0].weight, torch.nan)
-    with pytest.raises(InputError, match="differs from the model by nan") as caught:
-        exporting.export(broken, "safetensors", tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="differ from the model's by nan") as caught:
+        export(broken, "safetensors", tmp_path / "model.safetensors")
     assert "Choose" not in str(caught.value)  # the format that it would advise is in use
 
 
@@ -280,14 +291,14 @@ def test_diverged_model_is_not_exported(run, tmp_path):
     [
         ({"width": float("nan")}, "backbone.kwargs.width=nan: give finite numbers"),
         ({"width": [1, float("-inf")]}, "backbone.kwargs.width=.*-inf.*: give finite numbers"),
-        ({"lambda": 1}, "'lambda' is no name of an argument"),
+        ({"lambda": 1}, "'lambda' is not a name of an argument"),
     ],
 )
-def test_arguments_that_are_no_literals_are_refused(run, tmp_path, argument, expected):
+def test_arguments_without_a_literal_are_refused(run, tmp_path, argument, expected):
     encoder = solo_bayesncl.load_encoder(run)
     encoder.settings["backbone"]["kwargs"] = argument
     with pytest.raises(InputError, match=expected):
-        exporting.export(encoder, "timm", tmp_path / "model.pth")
+        export(encoder, "timm", tmp_path / "model.pth")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -296,15 +307,12 @@ def test_images_with_a_gate_at_its_threshold_are_left_out(run, tmp_path):
     images = torch.randn(4, 3, 16, 16)
     edge = encoder.encode(images).probs[2, 5]
     encoder.model.code_options["gate_threshold"] = float(edge)
-    agreement = exporting.export(encoder, "safetensors", tmp_path / "a.safetensors", images)
+    agreement = export(encoder, "safetensors", tmp_path / "a.safetensors", images)
     assert agreement.left_out == 1
     assert agreement.real is not None
 
 
-# Bad input
-
-
-def test_existing_file_is_kept_unless_told_otherwise(run, tmp_path, capsys):
+def test_existing_file_is_kept_without_overwrite(run, tmp_path, capsys):
     out = tmp_path / "model.pt"
     out.write_text("mine")
     message = refused(capsys, "export", run, "--format", "torchvision", "--out", out)

@@ -1,31 +1,32 @@
 """From one image to the tensor that a trained model takes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
-from solo_bayesncl.data.transforms import SIZES, as_image_folder, evaluation_transform
+from solo_bayesncl.data.transforms import SIZES, evaluation_transform, statistics
 from solo_bayesncl.errors import InputError
 
 
 class ImageTransform:
     """A run's evaluation transform, for images of any size and colour mode.
 
-    Images of a data set that has one size (CIFAR, STL-10) are taken as they are; other images are
-    resized and cropped to it.
+    Images that have the fixed size of the run's data set (CIFAR, STL-10) are only normalised; other
+    images are resized and cropped to it.
     """
 
     def __init__(self, cfg: DictConfig):
-        self.size: int | None = SIZES.get(cfg.data.dataset)
-        self.own = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
-        folders = as_image_folder(cfg)
-        self.other = evaluation_transform(folders.data.dataset, folders.augmentations[0])
+        dataset, crop = cfg.data.dataset, cfg.augmentations[0]
+        mean, std = map(list, statistics(dataset, crop))
+        other_crop = OmegaConf.create({"crop_size": crop.crop_size, "mean": mean, "std": std})
+        self.size: int | None = SIZES.get(dataset)
+        self.own = evaluation_transform(dataset, crop)
+        self.other = evaluation_transform("custom", other_crop)
 
     def __call__(self, image: Image.Image) -> Tensor:
-        transform: Callable = self.own if image.size == (self.size, self.size) else self.other
+        transform = self.own if image.size == (self.size, self.size) else self.other
         return transform(image.convert("RGB"))
 
     def __repr__(self) -> str:

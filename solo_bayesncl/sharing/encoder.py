@@ -1,4 +1,4 @@
-"""A trained model outside of training: from images to codes, and what an image's code says."""
+"""A trained model as a module from images to codes, and the description of one image's code."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import AS_TRAINED, autocast, check_precision, resolve_precision
 from solo_bayesncl.runs.models import build_model, encode_outputs, load_model, training_classes
 
-# what an encoder consists of, the predictor as some methods' codes are its outputs; classifier,
-# loss and momentum networks stay behind
+# Parameters of an encoder; of some methods, codes are the predictor's outputs. The classifier and
+# the momentum networks are not needed.
 PARTS = ("backbone.", "projector.", "predictor.", "gating_head.")
 
 
@@ -33,9 +33,9 @@ class Dimension:
 
     Attributes:
         index: from 0.
-        value: of the code; where the gate closed it, of the normalised projection.
+        value: of the code, or of the normalised projection where the gate is closed.
         open_probability: the gate's posterior, 0 to 1; None without a gate.
-        owner: the class that it is mostly active on, where `explain` has been run.
+        owner: class that it is mostly active on, None without a table of `explain`.
     """
 
     index: int
@@ -46,10 +46,10 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Description:
-    """What the code of one image says; printed, it is two tables.
+    """The dimensions that describe one image; as a string, two tables.
 
     Attributes:
-        active: dimensions of the code that are not 0, by decreasing magnitude.
+        active: non-zero dimensions of the code, by decreasing magnitude.
         closed: active dimensions of the projection that the gate closed, in the same order.
     """
 
@@ -76,18 +76,17 @@ def _table(dimensions: Sequence[Dimension]) -> str:
 
 
 class Encoder(nn.Module):
-    """Images to codes with a trained model, the gate as trained but without noise.
+    """A trained model from images to codes, its gate without noise.
 
-    Made by `solo_bayesncl.load_encoder`. Gradients flow: use `torch.no_grad()` where none are
-    wanted.
+    Returned by `solo_bayesncl.load_encoder`. Gradients flow through it.
 
     Attributes:
-        transform: PIL image to a (3, H, W) tensor: resized, cropped and normalised as where the run
-            is evaluated; images that have the size of its data set's are only normalised.
-        settings: of the run, as it recorded them.
-        classes: names of the classes it was trained on, None if its data are not there to tell.
-        precision: `auto` for that of its training, or one of `solo_bayesncl.precision.PRECISIONS`.
-        model: the host's, from images to `feats`, `z` and, with a gate, `gate_logits`.
+        transform: PIL image to a normalised (3, H, W) tensor, as in evaluation
+            (`solo_bayesncl.data.images.ImageTransform`).
+        settings: the run's `args.json`.
+        classes: names of the training classes, None if the training data are gone.
+        precision: `auto` for that of the training, or one of `solo_bayesncl.precision.PRECISIONS`.
+        model: solo-learn's method, from images to `feats`, `z` and, with a gate, `gate_logits`.
     """
 
     def __init__(
@@ -98,9 +97,9 @@ class Encoder(nn.Module):
         owners: Mapping[int, str | None] = MappingProxyType({}),
         precision: str = AS_TRAINED,
     ):
-        """`owners`: the class that a dimension is mostly active on, as far as that is known."""
+        """`owners`: class that a dimension is mostly active on, by index."""
         super().__init__()
-        # torch's tracers stumble over a LightningModule, so its parts are the submodules here
+        # torch cannot trace a LightningModule, so its parts are registered in its place
         self.__dict__["model"] = model.float()
         for name, part in model.named_children():
             self.add_module(name, part)
@@ -113,18 +112,18 @@ class Encoder(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, precision: str = AS_TRAINED) -> "Encoder":
-        """As `solo_bayesncl.load_encoder`."""
+        """Same as `solo_bayesncl.load_encoder`."""
         check_precision(precision, "precision")
         path = Path(path)
         if path.suffix == ".safetensors" and path.is_file():
-            # what is exported was compared in float32
-            return cls._of_export(path, "32-true" if precision == AS_TRAINED else precision)
+            # export compares in float32
+            return cls._from_export(path, "32-true" if precision == AS_TRAINED else precision)
         run = runs.Run.open(path)
-        owners = _owners_beside(run.folder)
+        owners = _read_owners(run.folder)
         return cls(load_model(run), run.cfg, training_classes(run.cfg), owners, precision)
 
     @classmethod
-    def _of_export(cls, path: Path, precision: str) -> "Encoder":
+    def _from_export(cls, path: Path, precision: str) -> "Encoder":
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -139,7 +138,7 @@ class Encoder(nn.Module):
         model = build_model(cfg, path)
         missing = [n for n in model.state_dict() if n.startswith(PARTS) and n not in weights]
         if missing:
-            raise InputError(f"{path} holds no {', '.join(missing[:3])}: it is no whole encoder.")
+            raise InputError(f"{path} lacks {', '.join(missing[:3])}: it is not a whole encoder.")
         runs.fill_module(model, {**model.state_dict(), **weights}, path)
         return cls(model, cfg, classes, precision=precision)
 
@@ -148,7 +147,7 @@ class Encoder(nn.Module):
         return self.encode(images).codes.float()
 
     def encode(self, images: Tensor) -> Encoding:
-        """The same with what the codes were made of: projections, open-probabilities, gate."""
+        """Codes with the projections, open-probabilities and gate values that they come from."""
         trained = self.settings.get("precision")
         precision = resolve_precision(self.precision, trained, images.device)
         with autocast(precision, images.device):
@@ -156,13 +155,13 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def describe(self, image: str | Path | Image.Image | Tensor) -> Description:
-        """Which dimensions describe an image, and which of them the gate closed.
+        """The dimensions that describe an image, and those that the gate closed.
 
         Args:
-            image: file, PIL image, or a normalised (3, H, W) tensor as `transform` gives it.
+            image: file, PIL image, or a normalised (3, H, W) tensor as returned by `transform`.
 
         Raises:
-            InputError: for a file that is no image, or a tensor of another shape.
+            InputError: for a file that is not an image, or a tensor of another shape.
         """
         if isinstance(image, str | Path):
             image = read_image(Path(image))
@@ -175,31 +174,37 @@ class Encoder(nn.Module):
             )
         device = next(self.parameters()).device
         encoding = self.encode(image[None].to(device))
-        active = strongest(encoding.codes[0])
-        described = [self._dimension(i, encoding.codes, encoding) for i in active]
         closed = []
         if encoding.mask is not None:
-            closed = [
-                self._dimension(i, encoding.projections, encoding)
-                for i in strongest(encoding.projections[0])
-                if encoding.mask[0, i] == 0
-            ]
-        return Description(tuple(described), tuple(closed))
+            closed = [i for i in strongest(encoding.projections[0]) if encoding.mask[0, i] == 0]
+        return Description(
+            self._dimensions(strongest(encoding.codes[0]), encoding.codes, encoding.probs),
+            self._dimensions(closed, encoding.projections, encoding.probs),
+        )
 
-    def _dimension(self, index: int, values: Tensor, encoding: Encoding) -> Dimension:
-        probability = None if encoding.probs is None else float(encoding.probs[0, index])
-        return Dimension(index, float(values[0, index]), probability, self._owners.get(index))
+    def _dimensions(
+        self, indexes: list[int], values: Tensor, probs: Tensor | None
+    ) -> tuple[Dimension, ...]:
+        return tuple(
+            Dimension(
+                index=i,
+                value=float(values[0, i]),
+                open_probability=None if probs is None else float(probs[0, i]),
+                owner=self._owners.get(i),
+            )
+            for i in indexes
+        )
 
 
 def strongest(values: Tensor) -> list[int]:
-    """Places of what counts as active in a (D,) row, of either sign, by decreasing magnitude."""
+    """Indices of the active entries of a (D,) row, of either sign, by decreasing magnitude."""
     strength = values.abs()
     order = strength.argsort(descending=True, stable=True).tolist()
     return [index for index in order if strength[index] > ACTIVE]
 
 
-def _owners_beside(folder: Path) -> dict[int, str | None]:
-    """The class that `explain` found each dimension mostly active on; empty without its table."""
+def _read_owners(folder: Path) -> dict[int, str | None]:
+    """Class that each dimension is mostly active on, if `explain` has written its table."""
     try:
         table = json.loads((folder / "dimensions.json").read_text(encoding="utf-8"))
         named = {None: None, **dict(enumerate(table["classes"]))}

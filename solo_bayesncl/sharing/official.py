@@ -1,4 +1,4 @@
-"""Checkpoints of the official code, a fork of solo-learn: what they and their record tell."""
+"""Checkpoints of the official code, a fork of solo-learn, and the settings they determine."""
 
 import json
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from solo_bayesncl import runs
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.method_kwargs import METHODS
 
-# what weights cannot tell and codes depend on
-UNTOLD = (
+# settings that codes depend on, most of which no weight reveals
+CODE_SETTINGS = (
     "data.dataset",
     "augmentations.0.crop_size",
     "method_kwargs.non_neg",
@@ -23,7 +23,6 @@ UNTOLD = (
     "method_kwargs.sigmoid_temperature",
     "method_kwargs.gate_threshold",
 )
-# those of them that only a gate has
 GATE_SETTINGS = tuple(
     f"method_kwargs.{name}" for name in METHODS["bayesncl"].keys() - METHODS["ncl"].keys()
 )
@@ -31,13 +30,13 @@ SECTIONS = ("backbone", "data", "optimizer", "scheduler", "method_kwargs")
 
 
 @dataclass(frozen=True)
-class Official:
+class OfficialCheckpoint:
     """A checkpoint of the official code.
 
     Attributes:
         path: the file.
-        weights: by name, those of the method.
-        epoch, step: as the file tells them, None if it does not.
+        weights: the method's, by name.
+        epoch, step: as in the file, None if it lacks them.
         record: the `args.json` beside it, None if there is none.
     """
 
@@ -48,11 +47,11 @@ class Official:
     record: dict[str, Any] | None
 
     @classmethod
-    def read(cls, path: Path) -> "Official":
-        """Reads the file, never running code from it.
+    def read(cls, path: Path) -> "OfficialCheckpoint":
+        """Reads the file without running code from it.
 
         Raises:
-            InputError: if it or its record is damaged, or it is no checkpoint.
+            InputError: if it or its record is damaged, or it is not a checkpoint.
         """
         if not path.is_file():
             raise InputError(f"{path} is not a file. Give a .ckpt file of the official code.")
@@ -62,12 +61,17 @@ class Official:
         weights = runs.weights_of(content)
         if not weights:
             raise InputError(f"{path}: its state_dict is empty.")
-        return cls(path, weights, epoch, step, _record_beside(path))
+        return cls(path, weights, epoch, step, _read_record(path.parent / "args.json"))
 
     @property
     def has_gate(self) -> bool:
-        """Whether there is a gating head, which a run with `use_bayes: False` can have, too."""
+        """Whether it has a gating head; one with `use_bayes: False` may have, too."""
         return "gating_head.0.weight" in self.weights
+
+    @property
+    def is_resnet(self) -> bool:
+        """Whether the backbone is torchvision's ResNet, the only one that is recognised."""
+        return "backbone.layer1.0.conv1.weight" in self.weights
 
     @property
     def has_cifar_stem(self) -> bool:
@@ -75,88 +79,80 @@ class Official:
         return self.is_resnet and self.weights["backbone.conv1.weight"].size(-1) == 3
 
     @property
-    def classes(self) -> int | None:
+    def num_classes(self) -> int | None:
         """Outputs of the online classifier."""
         classifier = self.weights.get("classifier.weight")
         return None if classifier is None else len(classifier)
 
     @property
-    def is_resnet(self) -> bool:
-        """Whether the backbone is torchvision's ResNet, the only one whose name weights tell."""
-        return "backbone.layer1.0.conv1.weight" in self.weights
+    def gating_head_depth(self) -> int:
+        """Number of linear layers of the gating head."""
+        return len(self._widths("gating_head"))
 
-    def told(self) -> dict[str, Any]:
-        """Settings that the shapes of the weights tell, by dotted key."""
-        found: dict[str, Any] = {}
+    def _widths(self, head: str) -> list[int]:
+        """Output widths of a head's linear layers."""
+        names = [k for k in self.weights if k.startswith(f"{head}.") and k.endswith(".weight")]
+        return [len(self.weights[name]) for name in sorted(names)]
+
+    def inferred_settings(self) -> dict[str, Any]:
+        """Settings that the shapes of the weights determine, by dotted key."""
+        settings: dict[str, Any] = {}
         if self.is_resnet:
             bottlenecks = "backbone.layer1.0.conv3.weight" in self.weights
-            found["backbone.name"] = "resnet50" if bottlenecks else "resnet18"
-        cifar = {10: "cifar10", 100: "cifar100"}.get(self.classes)
-        if self.has_cifar_stem and cifar is not None:
-            found["data.dataset"] = cifar
-        layers = self._layers("projector")
-        if layers:
-            found["method_kwargs.proj_hidden_dim"] = len(layers[0])
-            found["method_kwargs.proj_output_dim"] = len(layers[-1])
-        return found
+            settings["backbone.name"] = "resnet50" if bottlenecks else "resnet18"
+        if self.has_cifar_stem and self.num_classes in (10, 100):
+            settings["data.dataset"] = f"cifar{self.num_classes}"
+        if widths := self._widths("projector"):
+            settings["method_kwargs.proj_hidden_dim"] = widths[0]
+            settings["method_kwargs.proj_output_dim"] = widths[-1]
+        return settings
 
-    def untold(self) -> list[str]:
-        """Settings that codes depend on and the weights do not tell, by dotted key."""
-        gateless = () if self.has_gate else GATE_SETTINGS
-        return [key for key in UNTOLD if key not in (*self.told(), *gateless)]
-
-    def gating_head_depth(self) -> int:
-        """Linear layers of the gating head."""
-        return len(self._layers("gating_head"))
+    def unknown_settings(self) -> list[str]:
+        """Settings that codes depend on and the weights do not determine, by dotted key."""
+        known = [*self.inferred_settings(), *(() if self.has_gate else GATE_SETTINGS)]
+        return [key for key in CODE_SETTINGS if key not in known]
 
     def weights_for(self, method: str) -> dict[str, Tensor]:
-        """Without a gating head that the method does not use."""
+        """Weights without a gating head that the method does not use."""
         if method.startswith("bayesncl"):
             return self.weights
         return {k: v for k, v in self.weights.items() if not k.startswith("gating_head.")}
 
-    def _layers(self, head: str) -> list[Tensor]:
-        names = sorted(
-            k for k in self.weights if k.startswith(f"{head}.") and k.endswith(".weight")
-        )
-        return [self.weights[name] for name in names]
-
-    def settings(self) -> DictConfig | None:
-        """The record under this package's names, None without one.
+    def recorded_settings(self) -> DictConfig | None:
+        """The record under this package's names, None without a record.
 
         Raises:
-            InputError: if it is not laid out as solo-learn main's.
+            InputError: if its layout is not that of solo-learn main.
         """
         if self.record is None:
             return None
-        beside = self.path.parent / "args.json"
-        lacking = [name for name in SECTIONS if not isinstance(self.record.get(name), dict)]
-        if lacking or not self.record.get("augmentations"):
+        missing = [name for name in SECTIONS if not isinstance(self.record.get(name), dict)]
+        if missing or not self.record.get("augmentations"):
             raise InputError(
-                f"{beside} has no section {(*lacking, 'augmentations')[0]}: it is not laid out as "
-                "the official code does. Give a recipe with --config-path and --config-name."
+                f"{self.path.parent / 'args.json'} has no section "
+                f"{(*missing, 'augmentations')[0]}: its layout is not that of the official code. "
+                "Give a recipe with --config-path and --config-name."
             )
-        record = json.loads(json.dumps(self.record))
-        kwargs = record["method_kwargs"]
-        uses_gate = kwargs.pop("use_bayes", False) is True
-        if record.get("method") == "ncl" and uses_gate:
-            record["method"] = "bayesncl"
-        known = METHODS.get(record.get("method"))
-        if known is not None:
-            record["method_kwargs"] = {k: v for k, v in kwargs.items() if k in known}
-        if record.get("method") == "bayesncl":
-            record["method_kwargs"]["gating_head_depth"] = self.gating_head_depth()
-        return OmegaConf.create(record)
+        settings = json.loads(json.dumps(self.record))
+        uses_gate = settings["method_kwargs"].pop("use_bayes", False) is True
+        if settings.get("method") == "ncl" and uses_gate:
+            settings["method"] = "bayesncl"
+        accepted = METHODS.get(settings.get("method"))
+        if accepted is not None:
+            kwargs = settings["method_kwargs"].items()
+            settings["method_kwargs"] = {k: v for k, v in kwargs if k in accepted}
+        if settings.get("method") == "bayesncl":
+            settings["method_kwargs"]["gating_head_depth"] = self.gating_head_depth
+        return OmegaConf.create(settings)
 
 
-def _record_beside(path: Path) -> dict[str, Any] | None:
-    record = path.parent / "args.json"
+def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InputError(f"{record} is damaged: {error}. Mend it, or move it away.") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{record} is damaged: it holds no settings. Mend it, or move it away.")
-    return found
+        raise InputError(f"{path} is damaged: {error}. Repair it, or move it away.") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is damaged: it holds no settings. Repair it, or move it away.")
+    return record

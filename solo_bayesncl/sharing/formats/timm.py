@@ -1,0 +1,64 @@
+"""A backbone's weights for `timm.create_model`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import timm
+from torch import Tensor
+
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.sharing.encoder import Encoder
+from solo_bayesncl.sharing.formats.base import Format, contiguous, pickled, to_source
+
+# family of solo-learn's backbones -> what timm adds to their names
+SUFFIXES = {
+    "resnet": "",
+    "vit_": "_patch16_224",
+    "swin_": "_patch4_window7_224",
+    "convnext": "",
+}
+
+
+class TimmFormat(Format):
+    """The backbone's weights, pickled or, by the suffix of the file, as safetensors."""
+
+    name = "timm"
+    outputs = "features"
+
+    def __init__(self, encoder: Encoder):
+        super().__init__(encoder)
+        name = self.backbone_name
+        names = [name + suffix for family, suffix in SUFFIXES.items() if name.startswith(family)]
+        self.timm_name: str | None = next(filter(timm.is_model, names), None)
+
+    def content(self, out: Path) -> bytes:
+        if self.has_cifar_stem:
+            raise InputError(
+                "--format timm: the run has solo-learn's 3x3 stem for CIFAR, which timm's ResNets "
+                "cannot be given. Choose --format torchvision, which says what to change, or "
+                "safetensors."
+            )
+        if self.timm_name is None:
+            raise InputError(
+                f"--format timm holds ResNets, ViT, Swin and ConvNeXt; backbone.name="
+                f"{self.backbone_name} is solo-learn's own. Choose --format safetensors."
+            )
+        weights = self.backbone.state_dict()
+        if out.suffix == ".safetensors":
+            return safetensors.torch.save(contiguous(weights))
+        return pickled(weights)
+
+    def load(self, path: Path) -> Callable[[Tensor], Tensor]:
+        return timm.create_model(self.timm_name, **self._arguments(path)).eval()
+
+    def usage(self, path: Path) -> list[str]:
+        return [
+            "import timm",
+            f"backbone = timm.create_model({self.timm_name!r}, {to_source(self._arguments(path))})",
+            "outputs = backbone.eval()(images)",
+        ]
+
+    def _arguments(self, path: Path) -> dict[str, Any]:
+        return {"num_classes": 0, "checkpoint_path": str(path), **self.backbone_kwargs}
