@@ -10,8 +10,10 @@ from report_data import CLASSES, METHODS, SPECIAL, build_comparison, build_runs
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.report import figures
+from solo_bayesncl.report.figures.style import styles
 from solo_bayesncl.report.formats import MISSING, formatted
-from solo_bayesncl.report.page import _gate_table, write_page
+from solo_bayesncl.report.page import write_page
+from solo_bayesncl.report.page_tables import gate_table
 from solo_bayesncl.report.run import RunReport
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -198,8 +200,8 @@ def test_figures_without_data_are_left_out(tmp_path):
 
 
 def test_every_method_has_one_colour():
-    found = figures.styles(["bayesncl", "mine", "simclr", "theirs"])
-    assert found["simclr"] == figures.styles(["simclr"])["simclr"]
+    found = styles(["bayesncl", "mine", "simclr", "theirs"])
+    assert found["simclr"] == styles(["simclr"])["simclr"]
     assert len({style.color for style in found.values()}) == 4
 
 
@@ -348,7 +350,7 @@ def test_sorting_orders_the_cards(open_page, runs):
 def test_information_on_a_factor_is_shown_and_sorted_by(open_page, runs):
     browser = open_page("#run=bayesncl")
     choose(browser, "preset", "all")
-    choose(browser, "sort", "information on background")
+    choose(browser, "sort", "information.background")
     choose(browser, "order", "descending")
     rows = {row["index"]: row for row in live(rows_of(runs, "bayesncl"))}
     shown = indexes(browser)
@@ -593,17 +595,17 @@ def test_gate_is_held_against_what_projections_say_about_factors(runs, html):
         for row in (row for row in rows if row["open_rate"] is not None):
             row["information"] = {"background": 1 - row["open_rate"] ** 3, "cost in $": 0.25}
         changed.append(replace(run, dimensions={**run.dimensions, "dimensions": rows}))
-    (*_, background, cost) = _gate_table(changed).rows
+    (*_, background, cost) = gate_table(changed).rows
     assert background == [
         "rank correlation of its information on background with its open rate",
         "−1.00",
     ]
     assert cost[1] == MISSING  # does not vary
 
-    section = next(s for s in figures.SECTIONS if s.name == "gate_factors")
-    assert [panel.title for panel in section.panels(changed, None)] == ["background", "cost in $"]
-    (axes, *_) = section.figure(changed[-1:]).axes
-    rows = figures.gated_dimensions(changed[-1])
+    panels = figures.PANELS["gate_factors"](changed, None)
+    assert [panel.title for panel in panels] == ["background", "cost in $"]
+    (axes, *_) = figures.figure_of("gate_factors", changed[-1:]).axes
+    rows = changed[-1].gated_rows
     expected = [[row["information"]["background"], row["open_rate"]] for row in rows]
     assert axes.collections[0].get_offsets().tolist() == expected
     assert "rank correlation of its information on cost in $" in html
@@ -612,8 +614,7 @@ def test_gate_is_held_against_what_projections_say_about_factors(runs, html):
 def test_figure_of_a_factor_tells_methods_with_a_gate_apart(runs):
     gated = [run for run in runs if run.label == "bayesncl"]
     both = [*gated, *(replace(run, label="bayesncl_gs") for run in gated)]
-    section = next(s for s in figures.SECTIONS if s.name == "gate_factors")
-    titles = [panel.title for panel in section.panels(both, None)]
+    titles = [panel.title for panel in figures.PANELS["gate_factors"](both, None)]
     assert titles[:2] == ["background, bayesncl", "background, bayesncl_gs"]
 
 
@@ -640,8 +641,8 @@ def test_dimensions_that_the_gate_closed_everywhere_are_in_its_figure(runs):
     closed = next(row for row in rows if row["support"])
     closed |= {"support": 0, "consistency": None, "open_rate": 0.0, "projection_density": 0.9}
     run = replace(run, dimensions={**run.dimensions, "dimensions": rows})
-    shown = [row["index"] for row in figures.gated_dimensions(run)]
+    shown = [row["index"] for row in run.gated_rows]
     assert closed["index"] in shown
-    (axes, *_) = next(s for s in figures.SECTIONS if s.name == "gate").figure([run]).axes
+    (axes, *_) = figures.figure_of("gate", [run]).axes
     points = axes.collections[0].get_offsets().tolist()
     assert [0.9, 0.0] in points
