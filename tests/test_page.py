@@ -597,7 +597,7 @@ def test_gate_is_held_against_what_projections_say_about_factors(runs, html):
         changed.append(replace(run, dimensions={**run.dimensions, "dimensions": rows}))
     (*_, background, cost) = gate_table(changed).rows
     assert background == [
-        "rank correlation of its information on background with its open rate",
+        "rank correlation of a dimension's information on background with its open rate",
         "−1.00",
     ]
     assert cost[1] == MISSING  # does not vary
@@ -608,7 +608,7 @@ def test_gate_is_held_against_what_projections_say_about_factors(runs, html):
     rows = changed[-1].gated_rows
     expected = [[row["information"]["background"], row["open_rate"]] for row in rows]
     assert axes.collections[0].get_offsets().tolist() == expected
-    assert "rank correlation of its information on cost in $" in html
+    assert "information on cost in $ with its open rate" in html
 
 
 def test_figure_of_a_factor_tells_methods_with_a_gate_apart(runs):

@@ -20,7 +20,14 @@ def browser_json(runs: Runs, fields: Sequence[DimensionField]) -> Markup:
     """The runs, which have dimensions, as JSON that can stand in a script element."""
     content = {
         "fields": [
-            {"key": f.key, "label": f.label, "unit": f.unit, "words": f.meaning} for f in fields
+            {
+                "key": field.key,
+                "label": field.label,
+                "unit": field.unit,
+                "meaning": field.meaning,
+                "onCard": field.on_card,
+            }
+            for field in fields
         ],
         "runs": [_run(number, run, fields) for number, run in enumerate(runs)],
     }

@@ -84,7 +84,7 @@ class Metric(Entry):
 # of (codes, labels); for factors, levels take the place of labels
 _CLASS_BASED = (
     Metric("semantic_consistency", "semantic consistency", "share", "higher", SENTENCES,
-           chance=("codes.shuffled_label_null", "labels shuffled")),
+           chance=("codes.shuffled_label_null", "shuffled labels")),
     Metric("shuffled_label_null", "semantic consistency, labels shuffled", "share", None, TABLES),
     Metric("adjusted_consistency", "chance-adjusted consistency", "share", "higher", SENTENCES),
     Metric("weighted_consistency", "consistency weighted by active samples", "share", "higher",
@@ -111,8 +111,8 @@ _RETRIEVAL = (
 _OF_A_SPACE = (
     *_CLASS_BASED,
     Metric("monosemanticity", "monosemanticity", "number", "higher", FIGURE,
-           chance=("codes.monosemanticity_chance", "any images")),
-    Metric("monosemanticity_chance", "monosemanticity of chance", "number"),
+           chance=("codes.monosemanticity_chance", "all image pairs")),
+    Metric("monosemanticity_chance", "monosemanticity at chance", "number"),
     Metric("active_dims", "live dimensions", "count", None, FIGURE),
     Metric("dead_dims", "dead dimensions", "count", about_gates=True),
     Metric("code_length", "active dimensions per sample (L0)", "number", None, SENTENCES,
@@ -139,7 +139,7 @@ _INFORMATION = (
 )
 _GATES = (
     Metric("mean_open_probability", "gate: mean open-probability", "share", about_gates=True),
-    Metric("open_rate", "gate: share of open gates", "share", about_gates=True),
+    Metric("open_rate", "gate: open rate", "share", about_gates=True),
 )
 
 
@@ -195,22 +195,23 @@ class DimensionField(Entry):
 
 DIMENSION_FIELDS = (
     DimensionField("consistency", "consistency", "share",
-                   "share of the most frequent class among the images it is active on", True),
+                   "share of its most frequent class among the images that activate it", True),
     DimensionField("adjusted_consistency", "adjusted consistency", "share",
-                   "do two images it is active on share their class? 0 % is chance, 100 % always",
+                   "whether two images that activate it share a class: 0 % at chance, 100 % always",
                    True),
-    DimensionField("density", "density", "share", "share of all images that it is active on", True),
-    DimensionField("support", "support", "count", "number of images that it is active on", True),
+    DimensionField("density", "density", "share", "share of all images that activate it", True),
+    DimensionField("support", "support", "count", "number of images that activate it", True),
     DimensionField("entropy", "entropy", "nats",
-                   "of its activation over the classes; 0 is one class alone"),
+                   "entropy of its activation over classes; 0 means a single class"),
     DimensionField("monosemanticity", "monosemanticity", "number",
-                   "mean cosine, to another model, of the images it is active on", True),
-    DimensionField("open_rate", "gate open", "share",
+                   "mean cosine similarity, in a reference model, of the images that activate it",
+                   True),
+    DimensionField("open_rate", "gate open rate", "share",
                    "share of all images on which its gate is open", True),
-    DimensionField("projection_density", "density before gate", "share",
-                   "share of all images on which its projection is active"),
+    DimensionField("projection_density", "density before the gate", "share",
+                   "share of all images on which its projection, before the gate, is active"),
     DimensionField("mean_activation", "mean activation", "number",
-                   "over the images that it is active on"),
+                   "mean over the images that activate it"),
 )  # fmt: skip
 
 
@@ -221,7 +222,7 @@ def information_on(factor: str) -> DimensionField:
         f"information on {factor}",
         "nats",
         "mutual information of its activation, before the gate if there is one, with this factor "
-        "of the images; about 0 is none",
+        "of the images; about 0 means none",
         place=("information",),
     )
 

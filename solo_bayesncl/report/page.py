@@ -89,7 +89,7 @@ def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
         if (spaces := run.evaluation.get("not_finite"))
     ]
     if diverged:
-        facts["Diverged, with values that are not finite"] = "; ".join(diverged)
+        facts["Diverged (values that are not finite)"] = "; ".join(diverged)
     if comparison:
         facts["Intervals"] = f"{percent(comparison['confidence'])} confidence over seeds"
     return facts

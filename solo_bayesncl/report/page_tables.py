@@ -104,7 +104,7 @@ def gate_table(runs: Runs) -> Table | None:
         )
     ]
     for factor in factors_of(run for group in groups.values() for run in group):
-        words = f"rank correlation of its information on {factor} with its open rate"
+        words = f"rank correlation of a dimension's information on {factor} with its open rate"
         correlations.append((words, information_on(factor).of, stats.spearmanr))
     for words, number, statistic in correlations:
         correlation = partial(_correlation_with_open_rate, number=number, statistic=statistic)

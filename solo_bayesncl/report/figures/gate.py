@@ -26,7 +26,7 @@ def gate_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Panel]:
         ]
         for label, group in by_label(runs).items()
     }
-    # one scale of colours for all methods
+    # one colour scale for all methods
     most = max((c for of in dots.values() for *_, c in of if c is not None), default=1)
     for label, of_method in dots.items():
         if of_method:
@@ -55,7 +55,7 @@ def _draw_gate(axes: Axes, dots: list[tuple[float, float, float | None]], most: 
     points = axes.scatter(
         density,
         open_rate,
-        # what is closed everywhere has no consistency: a point without colour
+        # a dimension closed everywhere has no consistency: a point without a fill
         c=[float("nan") if value is None else value for value in consistency],
         cmap=matplotlib.colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0)),
         vmin=0,
@@ -65,7 +65,7 @@ def _draw_gate(axes: Axes, dots: list[tuple[float, float, float | None]], most: 
         **_dots(len(dots)),
     )
     axes.set_xlim(left=0)
-    axes.set_xlabel("active before the gate")
+    axes.set_xlabel("density before the gate")
     axes.xaxis.set_major_formatter(percent_ticks("share"))
     _set_open_rate(axes)
     bar = axes.figure.colorbar(points, ax=axes, format=percent_ticks("share"))
@@ -90,5 +90,5 @@ def _dots(count: int) -> dict[str, Any]:
 
 def _set_open_rate(axes: Axes) -> None:
     axes.set_ylim(-0.02, 1.02)
-    axes.set_ylabel("gate open")
+    axes.set_ylabel("gate open rate")
     axes.yaxis.set_major_formatter(percent_ticks("share"))
