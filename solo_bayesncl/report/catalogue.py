@@ -17,7 +17,7 @@ SPACES = {
 
 
 class Shown(IntEnum):
-    """The most prominent place where a comparison shows a metric; lower ones show it, too."""
+    """The most prominent place where a comparison shows a metric; lower places show it, too."""
 
     FOLDED = 0
     TABLES = 1
@@ -108,7 +108,7 @@ _RETRIEVAL = (
     Metric("retrieval_precision_at_5", "retrieval precision@5", "share", "higher"),
     Metric("retrieval_precision_at_10", "retrieval precision@10", "share", "higher"),
 )  # fmt: skip
-_OF_A_SPACE = (
+_OF_EACH_SPACE = (
     *_CLASS_BASED,
     Metric("monosemanticity", "monosemanticity", "number", "higher", FIGURE,
            chance=("codes.monosemanticity_chance", "all image pairs")),
@@ -143,27 +143,27 @@ _GATES = (
 )
 
 
-def _elsewhere(space: str, metrics: Iterable[Metric]) -> Iterable[Metric]:
-    """The same of another space than the codes, where a comparison only lists them."""
+def _in(space: str, metrics: Iterable[Metric]) -> Iterable[Metric]:
+    """The metrics of a space other than the codes, which a comparison folds away."""
     for m in metrics:
         yield Metric(m.name, f"{SPACES[space]}: {m.label}", m.unit, m.better, place=(space,))
 
 
 METRICS: tuple[Metric, ...] = (
-    *(replace(metric, place=("codes",)) for metric in (*_OF_A_SPACE, *_RETRIEVAL)),
-    *_elsewhere("gate", _OF_A_SPACE),
-    *_elsewhere("projections", _OF_A_SPACE),
-    *_elsewhere("backbone", (*_OF_A_SPACE, _RETRIEVAL[0])),
+    *(replace(metric, place=("codes",)) for metric in (*_OF_EACH_SPACE, *_RETRIEVAL)),
+    *_in("gate", _OF_EACH_SPACE),
+    *_in("projections", _OF_EACH_SPACE),
+    *_in("backbone", (*_OF_EACH_SPACE, _RETRIEVAL[0])),
     *(replace(metric, place=("gate",)) for metric in _GATES),
     *(replace(metric, place=("accuracy",)) for metric in _ACCURACIES),
 )
 
 
 def reported_in(evaluations: Iterable[dict[str, Any]]) -> tuple[Metric, ...]:
-    """The metrics that any of these evaluations has a value of, factors' last."""
+    """The metrics that any of these evaluations has a value of, those of factors last."""
     evaluations = list(evaluations)
     factors = dict.fromkeys(name for e in evaluations for name in e.get("factors") or {})
-    # neither direction is better: that a code tells the background is not a merit
+    # neither direction is better: information on the background is not a merit
     of_factors = (
         Metric(
             metric.name,

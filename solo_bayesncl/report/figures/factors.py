@@ -1,12 +1,13 @@
-"""What codes tell about known factors of the images, before and after the gate."""
+"""Mutual information with known factors of the images, before and after the gate."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from solo_bayesncl.report.catalogue import Entry
+from solo_bayesncl.report.catalogue import reported_in
 from solo_bayesncl.report.figures.style import INK, MUTED, Panel, set_methods, styles
 from solo_bayesncl.report.run import Comparison, Runs, by_label
 
@@ -19,26 +20,19 @@ Values = dict[tuple[str, str], list[float]]
 def factor_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Panel]:
     """A panel per factor."""
     groups = by_label(runs)
-    for factor in dict.fromkeys(
-        name for run in runs for name in run.evaluation.get("factors") or {}
-    ):
-        values = {
-            (label, space): _mutual_information(group, factor, space)
-            for label, group in groups.items()
-            for space in SPACES
-        }
-        if any(values.values()):
-            yield Panel(factor, partial(_draw_factor, methods=list(groups), values=values))
-
-
-def _mutual_information(runs: Runs, factor: str, space: str) -> list[float]:
-    mean = Entry("mutual_information_mean", "", "nats", place=("factors", factor, space))
-    values = (mean.of(run.evaluation) for run in runs)
-    return [value for value in values if value is not None]
+    information: dict[str, Values] = defaultdict(lambda: defaultdict(list))
+    for metric in reported_in(run.evaluation for run in runs):
+        if metric.name == "mutual_information_mean" and metric.place[-1] in SPACES:
+            _, factor, space = metric.place
+            for label, group in groups.items():
+                values = (metric.of(run.evaluation) for run in group)
+                information[factor][label, space] = [v for v in values if v is not None]
+    for factor, values in information.items():
+        yield Panel(factor, partial(_draw_factor, methods=list(groups), values=values))
 
 
 def _draw_factor(axes: Axes, methods: list[str], values: Values) -> None:
-    """Outlined bars of projections and filled ones of codes, with the reach over seeds."""
+    """Outlined bars for projections, filled ones for codes, with the range over seeds."""
     for place, (method, style) in enumerate(styles(methods).items()):
         spaces = [space for space in SPACES if values[method, space]]
         for number, space in enumerate(spaces):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from solo_bayesncl.report.catalogue import information_on
-from solo_bayesncl.report.figures.style import MethodStyle, Panel, percent_ticks, styles
+from solo_bayesncl.report.figures.style import MethodStyle, Panel, percent_ticks, set_unit, styles
 from solo_bayesncl.report.run import Comparison, Runs, by_label, factors_of
 
 # an SVG with a <use> for each of more points than this is larger than a bitmap of them
@@ -36,13 +36,14 @@ def gate_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Panel]:
 def gate_factor_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Panel]:
     """A panel per factor and method with a gate."""
     groups = by_label(runs)
-    rows = {
-        label: [row for run in group for row in run.gated_rows] for label, group in groups.items()
+    gated = {
+        label: rows
+        for label, group in groups.items()
+        if (rows := [row for run in group for row in run.gated_rows])
     }
-    gated = [label for label in groups if rows[label]]
     for factor in factors_of(runs):
-        for label in gated:
-            values = ((information_on(factor).of(row), row["open_rate"]) for row in rows[label])
+        for label, rows in gated.items():
+            values = ((information_on(factor).of(row), row["open_rate"]) for row in rows)
             dots = [(information, rate) for information, rate in values if information is not None]
             if dots:
                 title = factor if len(gated) == 1 else f"{factor}, {label}"
@@ -91,4 +92,4 @@ def _dots(count: int) -> dict[str, Any]:
 def _set_open_rate(axes: Axes) -> None:
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("gate open rate")
-    axes.yaxis.set_major_formatter(percent_ticks("share"))
+    set_unit(axes, "share")

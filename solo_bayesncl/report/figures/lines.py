@@ -58,13 +58,9 @@ def _line_panel(
 
 
 def _draw_lines(
-    axes: Axes,
-    series: dict[str, list[Points]],
-    unit: str,
-    x_label: str,
-    log2: bool = False,
+    axes: Axes, series: dict[str, list[Points]], unit: str, x_label: str, log2: bool = False
 ) -> None:
-    """A line per method: the mean over seeds, in a band from the smallest to the largest."""
+    """A line per method: the mean over seeds, in a band that spans the seeds."""
     every_x = set()
     for label, style in styles(series).items():
         at: dict[int, list[float]] = {}
@@ -83,7 +79,7 @@ def _draw_lines(
     axes.set_xlabel(x_label)
     if log2:
         axes.set_xscale("log", base=2)
-        ticks = _apart(sorted(every_x))
+        ticks = _spread(sorted(every_x))
         axes.set_xticks(ticks, [str(x) for x in ticks])
         axes.minorticks_off()
     else:
@@ -91,8 +87,8 @@ def _draw_lines(
     set_unit(axes, unit)
 
 
-def _apart(numbers: list[int]) -> list[int]:
-    """At most eight of them, the largest among them, each half as large again as the last."""
+def _spread(numbers: list[int]) -> list[int]:
+    """At most eight of the numbers, the largest among them, by factors of at least 1.5."""
     kept: list[int] = []
     for number in reversed(numbers):
         if not kept or number * 1.5 <= kept[-1]:
