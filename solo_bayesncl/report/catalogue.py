@@ -112,7 +112,7 @@ _OF_EACH_SPACE = (
     *_CLASS_BASED,
     Metric("monosemanticity", "monosemanticity", "number", "higher", FIGURE,
            chance=("codes.monosemanticity_chance", "all image pairs")),
-    Metric("monosemanticity_chance", "monosemanticity at chance", "number"),
+    Metric("monosemanticity_chance", "monosemanticity of chance", "number"),
     Metric("active_dims", "live dimensions", "count", None, FIGURE),
     Metric("dead_dims", "dead dimensions", "count", about_gates=True),
     Metric("code_length", "active dimensions per sample (L0)", "number", None, SENTENCES,
@@ -139,7 +139,7 @@ _INFORMATION = (
 )
 _GATES = (
     Metric("mean_open_probability", "gate: mean open-probability", "share", about_gates=True),
-    Metric("open_rate", "gate: open rate", "share", about_gates=True),
+    Metric("open_rate", "gate: share of open gates", "share", about_gates=True),
 )
 
 

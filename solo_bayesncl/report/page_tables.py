@@ -52,7 +52,8 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         plotted = {metric.key for metric in METRICS if metric.shown >= FIGURE}
         rows = [(metric["key"] in plotted, cells) for metric, cells in difference_rows(comparison)]
         words = "Paired differences, seed by seed (shares and accuracies in percentage points)"
-        tables.append(_folded(words, difference_columns(comparison), rows))
+        columns = ["metric", *difference_columns(comparison), "verdict"]
+        tables.append(_folded(words, columns, rows))
     return tables
 
 

@@ -10,7 +10,6 @@ from tabulate import tabulate
 from solo_bayesncl import files
 from solo_bayesncl.report.catalogue import reported_in
 from solo_bayesncl.report.formats import (
-    MINUS,
     formatted,
     formatted_difference,
     formatted_interval,
@@ -54,9 +53,8 @@ def summary_rows(comparison: Comparison) -> Rows:
 
 
 def difference_columns(comparison: Comparison) -> list[str]:
-    """Headings of `difference_rows`."""
-    interval = f"{percent(comparison['confidence'])} interval"
-    return ["metric", f"A {MINUS} B", "mean difference", interval, "verdict"]
+    """Headings of `difference_rows`, but for the metric and the verdict."""
+    return ["methods", "difference", f"{percent(comparison['confidence'])} interval"]
 
 
 def difference_rows(comparison: Comparison) -> Rows:
@@ -67,7 +65,7 @@ def difference_rows(comparison: Comparison) -> Rows:
         metric = metrics[difference["metric"]]
         cells = [
             metric["label"],
-            f"{difference['method']} {MINUS} {difference['against']}",
+            f"{difference['method']} against {difference['against']}",
             formatted_difference(difference["mean"], metric["unit"]),
             formatted_interval(difference["low"], difference["high"], metric["unit"]),
             VERDICTS[difference["significant"]],
@@ -141,9 +139,8 @@ def _csv_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def markdown(comparison: Comparison) -> str:
     """The headline table, the sentences and the differences of the headline metrics."""
-    differences = tabulate(
-        _headline(difference_rows(comparison)), difference_columns(comparison), tablefmt="github"
-    )
+    columns = ["", *difference_columns(comparison), ""]
+    differences = tabulate(_headline(difference_rows(comparison)), columns, tablefmt="github")
     sentences = "\n".join(f"- {sentence}" for sentence in comparison["sentences"])
     table = _tabulated(comparison, "github")
     return f"{caption(comparison)}.\n\n{table}\n\n{sentences}\n\n{differences}\n"
