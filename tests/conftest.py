@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 import torch
 from hypothesis import settings as hypothesis_settings
 from PIL import Image
+from report_data import build_comparison, build_runs
+
+from solo_bayesncl.report.page import write_page
+from solo_bayesncl.report.run import RunReport
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "scripts"
@@ -146,3 +151,32 @@ def only_run(out: Path, kind: str) -> Path:
     """The only run's folder below `out/kind`."""
     (folder,) = (path for path in (out / kind).iterdir() if path.is_dir())
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_folders(tmp_path_factory) -> list[Path]:
+    """Evaluated runs of three methods and two seeds, for reports."""
+    return build_runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def reports(run_folders) -> list[RunReport]:
+    return [RunReport.read(folder) for folder in run_folders]
+
+
+@pytest.fixture(scope="session")
+def report_comparison(run_folders) -> dict:
+    return build_comparison(run_folders)
+
+
+@pytest.fixture(scope="session")
+def page_file(reports, report_comparison, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_page(path, reports, report_comparison, "Three methods")
+    return path
+
+
+@pytest.fixture
+def bayesncl_run(run_folders, tmp_path) -> Path:
+    """The folder of a run, to damage."""
+    return shutil.copytree(run_folders[-1], tmp_path / "run")

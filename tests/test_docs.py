@@ -130,7 +130,19 @@ def test_every_reported_metric_is_defined_and_nothing_else():
     assert len(defined) == len(set(defined))
     information = {"mutual_information_mean": 0.1, "mutual_information_max": 0.2}
     of_factors = reported_in([{"factors": {"f": {"codes": information}}}])
-    assert set(defined) == {metric.path[-1] for metric in (*METRICS, *of_factors)}
+    assert set(defined) == {metric.name for metric in (*METRICS, *of_factors)}
+
+
+def test_documents_and_catalogue_agree_on_which_way_is_better():
+    from solo_bayesncl.report.catalogue import METRICS
+
+    better = {metric.name: metric.better or "-" for metric in METRICS}
+    text = (ROOT / "docs/metrics.md").read_text().replace(r"\|", "")
+    cells = re.findall(r"^\| `(\w+)` \|[^|]*\|[^|]*\| (higher|lower|-) \|", text, re.M)
+    assert len(cells) >= 30
+    assert {name: word for name, word in cells if name in better} == {
+        name: better[name] for name, _ in cells if name in better
+    }
 
 
 def test_every_comparison_of_the_package_is_documented():

@@ -1,1 +1,5 @@
-"""Tables, figures and the page that report an evaluation."""
+"""How are results shown? As tables, figures and one HTML page.
+
+`run.RunReport` is what these read of a run, `catalogue` names every number that they can show.
+Nothing is imported here: only `figures` needs matplotlib, and only `page` Jinja.
+"""

@@ -1,7 +1,11 @@
-"""Every number that an evaluation reports: where it stands, what it is called, how to read it."""
+"""Every number that a report shows: where it is stored, its label, its unit and how to read it.
+
+The one list of metrics: tables, figures, the page and sentences select from it by attribute.
+"""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import Any
 
 SPACES = {
@@ -12,143 +16,222 @@ SPACES = {
 }
 
 
+class Shown(IntEnum):
+    """The most prominent place where a comparison shows a metric; lower places show it, too."""
+
+    FOLDED = 0
+    TABLES = 1
+    FIGURE = 2
+    SENTENCES = 3
+
+
+FOLDED, TABLES, FIGURE, SENTENCES = Shown
+
+
 @dataclass(frozen=True)
-class Metric:
-    """One number of `evaluation.json`.
+class Entry:
+    """A number in a JSON record.
 
     Attributes:
-        path: where it stands there, from the outside in.
-        label: what it is called in tables.
+        name: its key in the innermost object.
+        label: what people read.
         unit: share (0..1, printed in percent), percent, count, nats or number.
-        better: higher, lower, or None where neither is better by itself.
-        headline: whether tables show it first.
+        place: keys of the objects around it, from the outside in.
     """
 
-    path: tuple[str, ...]
+    name: str
     label: str
     unit: str
-    better: str | None = None
-    headline: bool = False
+    place: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return (*self.place, self.name)
 
     @property
     def key(self) -> str:
         return ".".join(self.path)
 
-    def of(self, evaluation: dict[str, Any]) -> float | None:
-        """Its value in an evaluation, None where it has none."""
-        value: Any = evaluation
+    def of(self, record: dict[str, Any]) -> float | None:
+        """Its value in a record, None where it has none."""
+        value: Any = record
         for name in self.path:
             value = value.get(name) if isinstance(value, dict) else None
         return value
 
 
-# of a space: name, label, unit, better
+@dataclass(frozen=True)
+class Metric(Entry):
+    """A number in `evaluation.json`.
+
+    Attributes:
+        better: higher, lower, or None where neither is better by itself.
+        shown: how prominently a comparison shows it.
+        chance: key of the metric that holds its value at chance, and what chance is.
+        about_gates: whether the page lists it beside the figures of the gate.
+    """
+
+    better: str | None = None
+    shown: Shown = FOLDED
+    chance: tuple[str, str] | None = None
+    about_gates: bool = False
+
+    @property
+    def headline(self) -> bool:
+        return self.shown >= TABLES
+
+
+# of (codes, labels); for factors, levels take the place of labels
 _CLASS_BASED = (
-    ("semantic_consistency", "semantic consistency", "share", "higher"),
-    ("shuffled_label_null", "semantic consistency, labels shuffled", "share", None),
-    ("adjusted_consistency", "chance-adjusted consistency", "share", "higher"),
-    ("weighted_consistency", "consistency weighted by active samples", "share", "higher"),
-    ("activation_weighted_consistency", "consistency weighted by activation", "share", "higher"),
-    (
-        "support_thresholded_consistency",
-        "consistency of dimensions active on 1 % or more",
-        "share",
-        "higher",
-    ),
-    ("paired_dims", "dimensions in the chance-adjusted consistency", "count", None),
-    ("supported_dims", "dimensions active on 1 % or more", "count", None),
-    ("semantic_entropy_sum", "semantic entropy (sum)", "nats", "lower"),
-    ("semantic_entropy_mean", "semantic entropy (mean)", "nats", "lower"),
-    ("semantic_entropy_frequency", "semantic entropy (frequency)", "nats", "lower"),
-    ("class_coverage", "classes that own a dimension", "count", "higher"),
-)
-_OF_A_SPACE = (
+    Metric("semantic_consistency", "semantic consistency", "share", "higher", SENTENCES,
+           chance=("codes.shuffled_label_null", "shuffled labels")),
+    Metric("shuffled_label_null", "semantic consistency, labels shuffled", "share", None, TABLES),
+    Metric("adjusted_consistency", "chance-adjusted consistency", "share", "higher", SENTENCES),
+    Metric("weighted_consistency", "consistency weighted by active samples", "share", "higher",
+           TABLES),
+    Metric("activation_weighted_consistency", "consistency weighted by activation", "share",
+           "higher"),
+    Metric("support_thresholded_consistency", "consistency of dimensions active on 1 % or more",
+           "share", "higher", TABLES),
+    Metric("paired_dims", "dimensions in the chance-adjusted consistency", "count"),
+    Metric("supported_dims", "dimensions active on 1 % or more", "count"),
+    Metric("semantic_entropy_sum", "semantic entropy (sum)", "nats", "lower", FIGURE),
+    Metric("semantic_entropy_mean", "semantic entropy (mean)", "nats", "lower"),
+    Metric("semantic_entropy_frequency", "semantic entropy (frequency)", "nats", "lower"),
+    Metric("class_coverage", "classes that own a dimension", "count", "higher", TABLES),
+)  # fmt: skip
+_RETRIEVAL = (
+    Metric("mean_average_precision", "retrieval, mean average precision", "share", "higher",
+           TABLES),
+    Metric("retrieval_precision_at_1", "retrieval precision@1", "share", "higher", TABLES),
+    Metric("retrieval_precision_at_3", "retrieval precision@3", "share", "higher"),
+    Metric("retrieval_precision_at_5", "retrieval precision@5", "share", "higher"),
+    Metric("retrieval_precision_at_10", "retrieval precision@10", "share", "higher"),
+)  # fmt: skip
+_OF_EACH_SPACE = (
     *_CLASS_BASED,
-    ("monosemanticity", "monosemanticity", "number", "higher"),
-    ("monosemanticity_chance", "monosemanticity of chance", "number", None),
-    ("active_dims", "live dimensions", "count", None),
-    ("dead_dims", "dead dimensions", "count", None),
-    ("code_length", "active dimensions per sample (L0)", "number", None),
-    ("activation_sparsity", "activation sparsity", "share", None),
-    ("hoyer_sparsity", "Hoyer sparsity", "number", None),
-    ("non_negative_ratio", "non-negative entries", "share", None),
-    ("effective_rank", "effective rank", "nats", None),
-    ("orthogonality_mean", "orthogonality (official mean)", "number", "lower"),
-    ("orthogonality_median", "orthogonality (official median)", "number", "lower"),
-    ("orthogonality_mean_abs_cosine", "mean |cosine| between dimensions", "number", "lower"),
+    Metric("monosemanticity", "monosemanticity", "number", "higher", FIGURE,
+           chance=("codes.monosemanticity_chance", "all image pairs")),
+    Metric("monosemanticity_chance", "monosemanticity of chance", "number"),
+    Metric("active_dims", "live dimensions", "count", None, FIGURE),
+    Metric("dead_dims", "dead dimensions", "count", about_gates=True),
+    Metric("code_length", "active dimensions per sample (L0)", "number", None, SENTENCES,
+           about_gates=True),
+    Metric("activation_sparsity", "activation sparsity", "share"),
+    Metric("hoyer_sparsity", "Hoyer sparsity", "number"),
+    Metric("non_negative_ratio", "non-negative entries", "share"),
+    Metric("effective_rank", "effective rank", "nats"),
+    Metric("orthogonality_mean", "orthogonality (official mean)", "number", "lower"),
+    Metric("orthogonality_median", "orthogonality (official median)", "number", "lower"),
+    Metric("orthogonality_mean_abs_cosine", "mean |cosine| between dimensions", "number", "lower"),
+)  # fmt: skip
+_ACCURACIES = (
+    Metric("linear_backbone", "linear probe top-1, backbone", "percent", "higher", SENTENCES),
+    Metric("linear_backbone_top5", "linear probe top-5, backbone", "percent", "higher", TABLES),
+    Metric("knn_backbone", "kNN top-1, backbone", "percent", "higher", SENTENCES),
+    Metric("online_classifier", "online linear classifier top-1", "percent", "higher", TABLES),
+    Metric("knn_codes", "kNN top-1, codes", "percent", "higher", TABLES),
+    Metric("probe_codes", "linear probe top-1, codes", "percent", "higher", FIGURE),
 )
-_OF_CODES = (
-    ("mean_average_precision", "retrieval, mean average precision", "share", "higher"),
-    *(
-        (f"retrieval_precision_at_{k}", f"retrieval precision@{k}", "share", "higher")
-        for k in (1, 3, 5, 10)
-    ),
+_INFORMATION = (
+    Metric("mutual_information_mean", "mutual information, mean", "nats"),
+    Metric("mutual_information_max", "mutual information, maximum", "nats"),
 )
-_HEADLINES = (
-    "codes.semantic_consistency",
-    "codes.shuffled_label_null",
-    "codes.adjusted_consistency",
-    "codes.weighted_consistency",
-    "codes.support_thresholded_consistency",
-    "codes.semantic_entropy_sum",
-    "codes.class_coverage",
-    "codes.monosemanticity",
-    "codes.active_dims",
-    "codes.code_length",
-    "codes.retrieval_precision_at_1",
-    "codes.mean_average_precision",
+_GATES = (
+    Metric("mean_open_probability", "gate: mean open-probability", "share", about_gates=True),
+    Metric("open_rate", "gate: share of open gates", "share", about_gates=True),
 )
 
 
-def _space_metrics() -> Iterable[Metric]:
-    for space, words in reversed(SPACES.items()):
-        names = _OF_A_SPACE
-        if space == "codes":
-            names = (*_OF_A_SPACE, *_OF_CODES)
-        elif space == "backbone":
-            names = (*_OF_A_SPACE, _OF_CODES[0])
-        for name, label, unit, better in names:
-            headline = f"{space}.{name}" in _HEADLINES
-            label = label if space == "codes" else f"{words}: {label}"
-            yield Metric((space, name), label, unit, better, headline)
-
-
-def _accuracy(name: str, label: str) -> Metric:
-    return Metric(("accuracy", name), label, "percent", "higher", headline=True)
+def _in(space: str, metrics: Iterable[Metric]) -> Iterable[Metric]:
+    """The metrics of a space other than the codes, which a comparison folds away."""
+    for m in metrics:
+        yield Metric(m.name, f"{SPACES[space]}: {m.label}", m.unit, m.better, place=(space,))
 
 
 METRICS: tuple[Metric, ...] = (
-    *_space_metrics(),
-    Metric(("gate", "mean_open_probability"), "gate: mean open-probability", "share"),
-    Metric(("gate", "open_rate"), "gate: share of open gates", "share"),
-    _accuracy("linear_backbone", "linear probe top-1, backbone"),
-    _accuracy("linear_backbone_top5", "linear probe top-5, backbone"),
-    _accuracy("knn_backbone", "kNN top-1, backbone"),
-    _accuracy("online_classifier", "online linear classifier top-1"),
-    _accuracy("knn_codes", "kNN top-1, codes"),
-    _accuracy("probe_codes", "linear probe top-1, codes"),
-)
-
-# the same with the levels of a factor in place of classes, where neither way is better
-_OF_A_FACTOR = (
-    *(
-        (name, label.replace("classes", "levels").replace("labels", "levels"), unit)
-        for name, label, unit, _ in _CLASS_BASED
-    ),
-    ("mutual_information_mean", "mutual information, mean", "nats"),
-    ("mutual_information_max", "mutual information, maximum", "nats"),
+    *(replace(metric, place=("codes",)) for metric in (*_OF_EACH_SPACE, *_RETRIEVAL)),
+    *_in("gate", _OF_EACH_SPACE),
+    *_in("projections", _OF_EACH_SPACE),
+    *_in("backbone", (*_OF_EACH_SPACE, _RETRIEVAL[0])),
+    *(replace(metric, place=("gate",)) for metric in _GATES),
+    *(replace(metric, place=("accuracy",)) for metric in _ACCURACIES),
 )
 
 
 def reported_in(evaluations: Iterable[dict[str, Any]]) -> tuple[Metric, ...]:
-    """The metrics that any of these evaluations has a value of, factors' last."""
+    """The metrics that any of these evaluations has a value of, those of factors last."""
     evaluations = list(evaluations)
-    factors = {name: None for e in evaluations for name in e.get("factors") or {}}
+    factors = dict.fromkeys(name for e in evaluations for name in e.get("factors") or {})
+    # neither direction is better: information on the background is not a merit
     of_factors = (
-        Metric(("factors", factor, space, name), f"{factor}, {SPACES[space]}: {label}", unit)
+        Metric(
+            metric.name,
+            f"{factor}, {SPACES[space]}: "
+            + metric.label.replace("classes", "levels").replace("labels", "levels"),
+            metric.unit,
+            place=("factors", factor, space),
+        )
         for factor in factors
         for space in SPACES
-        for name, label, unit in _OF_A_FACTOR
+        for metric in (*_CLASS_BASED, *_INFORMATION)
     )
     candidates = (*METRICS, *of_factors)
     return tuple(m for m in candidates if any(m.of(e) is not None for e in evaluations))
+
+
+@dataclass(frozen=True)
+class DimensionField(Entry):
+    """A number of a dimension in `dimensions.json`.
+
+    Attributes:
+        meaning: what it is, for the page.
+        on_card: whether the dimension's card shows it, besides its dialog.
+    """
+
+    meaning: str
+    on_card: bool = False
+
+
+DIMENSION_FIELDS = (
+    DimensionField("consistency", "consistency", "share",
+                   "share of its most frequent class among the images that activate it", True),
+    DimensionField("adjusted_consistency", "adjusted consistency", "share",
+                   "whether two images that activate it share a class: 0 % at chance, 100 % always",
+                   True),
+    DimensionField("density", "density", "share", "share of all images that activate it", True),
+    DimensionField("support", "support", "count", "number of images that activate it", True),
+    DimensionField("entropy", "entropy", "nats",
+                   "entropy of its activation over classes; 0 means a single class"),
+    DimensionField("monosemanticity", "monosemanticity", "number",
+                   "mean cosine similarity, in a reference model, of the images that activate it",
+                   True),
+    DimensionField("open_rate", "gate open rate", "share",
+                   "share of all images on which its gate is open", True),
+    DimensionField("projection_density", "density before the gate", "share",
+                   "share of all images on which its projection, before the gate, is active"),
+    DimensionField("mean_activation", "mean activation", "number",
+                   "mean over the images that activate it"),
+)  # fmt: skip
+
+
+def information_on(factor: str) -> DimensionField:
+    """Mutual information of a dimension with a factor, before the gate if it has one."""
+    return DimensionField(
+        factor,
+        f"information on {factor}",
+        "nats",
+        "mutual information of its activation, before the gate if there is one, with this factor "
+        "of the images; about 0 means none",
+        place=("information",),
+    )
+
+
+# columns of `metrics.csv`
+CURVES = (
+    Entry("train_nce_loss", "InfoNCE", "nats"),
+    Entry("train_kl_loss", "KL to the prior", "nats"),
+    Entry("train_gate_open_rate", "gate open rate", "share"),
+    Entry("semantic_consistency_codes", "consistency of the codes", "share"),
+    Entry("val_acc1", "online classifier, validation", "percent"),
+)

@@ -1,58 +1,72 @@
 """Numbers as people read them, by unit: share, percent, count, nats or number."""
 
+from collections.abc import Iterable
+from typing import Any
+
 MISSING = "–"
 MINUS = "−"
+# factor to percent, of the units that are shown in percent
+PERCENT = {"share": 100, "percent": 1}
 
 
 def formatted(value: float | None, unit: str) -> str:
     """A value; a dash where it is undefined."""
-    if value is None or value != value:
-        return MISSING
-    text = {
-        "share": f"{100 * value:.1f} %",
-        "percent": f"{value:.1f} %",
-        "count": f"{value:.0f}" if value == round(value) else f"{value:.1f}",
-    }.get(unit) or _significant(value)
-    return text.replace("-", MINUS)
+    return _formatted(value, unit, sign="", suffix=" %")
 
 
 def formatted_difference(value: float | None, unit: str) -> str:
     """A difference with its sign; of shares and percents in percentage points."""
+    return _formatted(value, unit, sign="+", suffix=" points")
+
+
+def _formatted(value: float | None, unit: str, sign: str, suffix: str) -> str:
     if value is None or value != value:
         return MISSING
-    text = {
-        "share": f"{100 * value:+.1f} points",
-        "percent": f"{value:+.1f} points",
-        "count": f"{value:+.1f}",
-    }.get(unit) or ("+" if value >= 0 else "") + _significant(value)
+    if unit in PERCENT:
+        text = f"{PERCENT[unit] * value:{sign}.1f}{suffix}"
+    elif unit == "count":
+        text = f"{value:{sign}.{0 if value == round(value) and not sign else 1}f}"
+    else:  # two decimals, or three significant digits of small numbers
+        text = f"{value:{sign}{'.2f' if abs(value) >= 0.1 or value == 0 else '.3g'}}"
     return text.replace("-", MINUS)
 
 
-def formatted_interval(low: float, high: float, unit: str) -> str:
+def formatted_interval(low: float | None, high: float | None, unit: str) -> str:
     """Both ends of a difference's interval, without the unit, which stands beside them."""
+    if low is None or high is None:
+        return MISSING
     ends = (formatted_difference(value, unit).removesuffix(" points") for value in (low, high))
     return " to ".join(ends)
 
 
-def _significant(value: float) -> str:
-    """Two decimals, or three significant digits of small numbers."""
-    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
+def formatted_summary(summary: dict[str, float | None], unit: str, seeds: int | None = None) -> str:
+    """mean ± standard deviation [interval]; the mean alone of one seed, or where all are equal.
 
-
-def formatted_summary(summary: dict[str, float | None], unit: str) -> str:
-    """mean ± standard deviation [interval]; the mean alone of one seed, or where all are equal."""
+    Args:
+        summary: n, mean, sd, low and high, as `comparison.statistics.interval` returns.
+        unit: of the values.
+        seeds: number of seeds; where fewer of them have a value, the text says how many.
+    """
     mean, sd = summary["mean"], summary["sd"]
     if mean is None or not sd:
-        return formatted(mean, unit)
-    scale, suffix = {"share": (100, " %"), "percent": (1, " %")}.get(unit, (1, ""))
-    places = 1 if suffix or abs(mean) >= 10 else 2 if abs(mean) >= 0.1 else 4
-    mean, sd, low, high = (
-        f"{scale * value:.{places}f}" for value in (mean, sd, summary["low"], summary["high"])
-    )
-    return f"{mean} ± {sd}{suffix} [{low}, {high}]".replace("-", MINUS)
+        text = formatted(mean, unit)
+    else:
+        scale, suffix = PERCENT.get(unit, 1), " %" if unit in PERCENT else ""
+        places = 1 if suffix or abs(mean) >= 10 else 2 if abs(mean) >= 0.1 else 4
+        mean, sd, low, high = (
+            f"{scale * summary[name]:.{places}f}" for name in ("mean", "sd", "low", "high")
+        )
+        text = f"{mean} ± {sd}{suffix} [{low}, {high}]".replace("-", MINUS)
+    if seeds is None or summary["n"] in (0, seeds):
+        return text
+    return f"{text} ({summary['n']} of {seeds} seeds)"
 
 
-def formatted_over_seeds(summary: dict[str, float | None], unit: str, seeds: int) -> str:
-    """As `formatted_summary`, and over how many seeds where some have no value."""
-    text = formatted_summary(summary, unit)
-    return text if summary["n"] in (0, seeds) else f"{text} ({summary['n']} of {seeds} seeds)"
+def percent(share: float) -> str:
+    """A share in percent with as many digits as it needs, such as the level of an interval."""
+    return f"{100 * share:g} %"
+
+
+def listed(values: Iterable[Any]) -> str:
+    """The distinct values, separated by commas; a dash without any. None is not a value."""
+    return ", ".join(dict.fromkeys(str(v) for v in values if v is not None)) or MISSING

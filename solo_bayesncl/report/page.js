@@ -2,11 +2,9 @@
 
 (() => {
   const PAGE = 60; // cards that are added at a time
-  const CHOICE = 24; // dimensions of "random", "best" and "worst"
-  const CARD_FIELDS = ["consistency", "adjusted_consistency", "density", "support", "open_rate", "monosemanticity"];
+  const SAMPLE = 24; // dimensions of "random", "best" and "worst"
 
   const report = JSON.parse(document.getElementById("report-data").textContent);
-  const fields = new Map(report.fields.map((field) => [field.key, field]));
   for (const run of report.runs) {
     for (const dimension of run.dimensions) {
       report.fields.forEach((field, column) => { dimension[field.key] = dimension.values[column]; });
@@ -18,7 +16,7 @@
   const control = (name) => form.elements[name];
   const dialog = byId("dimension");
   let run = report.runs[0];
-  let view = []; // dimensions that the controls choose, in order
+  let view = []; // dimensions that the controls select, in order
   let rendered = 0; // how many of them have a card
   let opened = null;
 
@@ -30,7 +28,7 @@
     return node;
   }
 
-  /** As solo_bayesncl.report.formats does. */
+  /** Numbers as in solo_bayesncl.report.formats. */
   function format(value, unit) {
     if (value === null || value === undefined) return "–";
     const text = {
@@ -43,9 +41,7 @@
   const className = (label) => (label === null ? "dead" : run.classes[label]);
   const isDead = (dimension) => dimension.support === 0;
 
-  // ---- choosing ----
-
-  /** Numbers in 0..1 that a seed determines (mulberry32). */
+  /** Pseudorandom numbers in 0..1 (mulberry32). */
   function randomNumbers(seed) {
     let state = seed >>> 0;
     return () => {
@@ -66,7 +62,7 @@
     return pool.slice(0, count);
   }
 
-  /** Sorted by a field; what has no value comes last in either direction. */
+  /** Sorted by a field; dimensions without a value come last in either direction. */
   function sorted(list, key, descending) {
     const sign = descending ? -1 : 1;
     return [...list].sort((a, b) => {
@@ -88,12 +84,10 @@
 
   function chosen(matches) {
     const preset = control("preset").value;
-    if (preset === "random") return sample(matches, CHOICE, Number(control("seed").value) || 0);
+    if (preset === "random") return sample(matches, SAMPLE, Number(control("seed").value) || 0);
     if (preset === "all") return matches;
-    return sorted(matches, "adjusted_consistency", preset === "best").slice(0, CHOICE);
+    return sorted(matches, "adjusted_consistency", preset === "best").slice(0, SAMPLE);
   }
-
-  // ---- cards ----
 
   function tile([number, activation]) {
     const [label, path] = run.tiles[number] ?? [null, null];
@@ -116,8 +110,7 @@
     if (run.sprite && dimension.top.length) tiles.append(...dimension.top.map(tile));
     else tiles.append(element("p", {}, withoutTiles(dimension)));
     const numbers = element("dl");
-    for (const key of CARD_FIELDS) {
-      const { label, unit } = fields.get(key);
+    for (const { key, label, unit } of report.fields.filter((field) => field.onCard)) {
       const value = element("dd", { "data-field": key }, format(dimension[key], unit));
       numbers.append(element("div", {}, element("dt", {}, label), value));
     }
@@ -151,9 +144,9 @@
     const total = `${run.dimensions.length} dimensions, ${dead} dead`;
     if (view.length === 0) return `No dimension matches these filters (0 of ${total}).`;
     const how = {
-      random: `a random choice of ${matches} that match, seed ${control("seed").value || 0}`,
-      best: `those of ${matches} that match with the highest adjusted consistency`,
-      worst: `those of ${matches} that match with the lowest adjusted consistency`,
+      random: `a random sample of the ${matches} that match, seed ${control("seed").value || 0}`,
+      best: `the highest adjusted consistency of the ${matches} that match`,
+      worst: `the lowest adjusted consistency of the ${matches} that match`,
       all: "all that match",
     }[control("preset").value];
     return `${view.length} of ${total}: ${how}.`;
@@ -170,8 +163,7 @@
     render();
   }
 
-  // ---- one dimension; the address holds which, so that it can be linked ----
-
+  /** The fragment that a dimension can be linked by. */
   const address = (dimension) => "#" + new URLSearchParams({ run: run.label, ...(dimension && { dim: dimension.index }) });
 
   const show = (dimension) => { location.hash = address(dimension); };
@@ -181,14 +173,14 @@
     const seed = run.seed === null ? "" : `, seed ${run.seed}`;
     byId("dimension-title").textContent = `Dimension ${dimension.index} of ${run.label}${seed}`;
     byId("dimension-note").textContent = isDead(dimension)
-      ? "Dead: it is active on none of the images."
+      ? "Dead: active on no image."
       : `Active on ${dimension.support} of ${run.samples ?? "all"} images, most often on ${className(dimension.owner)}.`;
     fillTop(dimension);
     fillHistogram(dimension);
-    byId("numbers").replaceChildren(...report.fields.map(({ key, label, unit, words }) =>
+    byId("numbers").replaceChildren(...report.fields.map(({ key, label, unit, meaning }) =>
       element("div", {},
         element("span", {}, element("dt", {}, label), element("dd", { "data-field": key }, format(dimension[key], unit))),
-        element("small", {}, words))));
+        element("small", {}, meaning))));
     const place = view.indexOf(dimension);
     byId("previous").disabled = place <= 0;
     byId("next").disabled = place < 0 || place === view.length - 1;
@@ -229,7 +221,7 @@
     if (next) location.replace(address(next));
   }
 
-  /** Brings the page to what the address says. */
+  /** Shows what the address names. */
   function route() {
     const wanted = new URLSearchParams(location.hash.slice(1));
     if (!wanted.has("run")) {

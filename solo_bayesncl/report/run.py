@@ -1,9 +1,10 @@
-"""What a report tells of one run, read from the run's folder."""
+"""What reports are made from: runs, read from their folders, and a comparison of them."""
 
 import base64
 import csv
 import json
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from solo_bayesncl.errors import InputError
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a page tells of one run.
+    """What a report shows of one run.
 
     Attributes:
         label: heading of the run's method, such as "bayesncl"; seeds of a method share it.
@@ -32,6 +33,29 @@ class RunReport:
     thumbnails: str | None = None
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def heading(self) -> str:
+        """Its label and its seed."""
+        return self.label if self.seed is None else f"{self.label}, seed {self.seed}"
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per dimension of the codes, none without `dimensions.json`."""
+        return self.dimensions["dimensions"] if self.dimensions else []
+
+    @property
+    def gated_rows(self) -> list[dict[str, Any]]:
+        """Rows of the dimensions that are active on any sample before the gate."""
+        return [
+            row
+            for row in self.rows
+            if row.get("projection_density") and row.get("open_rate") is not None
+        ]
+
+    def curve(self, column: str) -> list[tuple[int, float]]:
+        """(epoch, value) pairs of a column, or of its means over epochs where it has both."""
+        return self.curves.get(f"{column}_epoch") or self.curves.get(column) or []
 
     @classmethod
     def read(
@@ -66,6 +90,24 @@ class RunReport:
             curves=_read_curves(record / "metrics.csv"),
             settings=settings,
         )
+
+
+Runs = Sequence[RunReport]
+Comparison = dict[str, Any]  # content of `comparison.json`
+
+
+def by_label(runs: Iterable[RunReport]) -> dict[str, list[RunReport]]:
+    """The runs (seeds) of each method, in the order given."""
+    groups: dict[str, list[RunReport]] = {}
+    for run in runs:
+        groups.setdefault(run.label, []).append(run)
+    return groups
+
+
+def factors_of(runs: Iterable[RunReport]) -> list[str]:
+    """Factors that dimensions of any of these runs have information on."""
+    rows = (row for run in runs for row in run.rows)
+    return list(dict.fromkeys(factor for row in rows for factor in row.get("information", {})))
 
 
 def _read_json(path: Path, missing: str) -> dict[str, Any]:

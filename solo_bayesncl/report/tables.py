@@ -1,6 +1,6 @@
 """Evaluations and comparisons as tables: on the terminal, in CSV, Markdown and LaTeX."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,42 +8,99 @@ from rich.table import Table
 from tabulate import tabulate
 
 from solo_bayesncl import files
-from solo_bayesncl.report.catalogue import METRICS
+from solo_bayesncl.report.catalogue import reported_in
 from solo_bayesncl.report.formats import (
-    MISSING,
     formatted,
     formatted_difference,
     formatted_interval,
-    formatted_over_seeds,
+    formatted_summary,
+    listed,
+    percent,
 )
+from solo_bayesncl.report.run import Comparison
+
+VERDICTS = {True: "significant", False: "no significant difference", None: "not judged"}
+
+# a metric of `comparison.json` and the cells of its row
+Rows = list[tuple[dict[str, Any], list[str]]]
+
+
+def caption(comparison: Comparison) -> str:
+    """What the cells of `summary_rows` are."""
+    seeds, level = comparison["seeds"], percent(comparison["confidence"])
+    if len(seeds) == 1:
+        return f"Seed {seeds[0]} alone: no intervals"
+    return (
+        f"Mean ± standard deviation [{level} confidence interval of the mean, Student's t] "
+        f"over seeds {listed(seeds)}"
+    )
+
+
+def summary_rows(comparison: Comparison) -> Rows:
+    """A row per metric: its label and a cell for each method."""
+    seeds = len(comparison["seeds"])
+    summaries = [comparison["summary"][method] for method in comparison["methods"]]
+    return [
+        (
+            metric,
+            [
+                metric["label"],
+                *(formatted_summary(of[metric["key"]], metric["unit"], seeds) for of in summaries),
+            ],
+        )
+        for metric in comparison["metrics"]
+    ]
+
+
+def difference_columns(comparison: Comparison) -> list[str]:
+    """Headings of `difference_rows`, but for the metric and the verdict."""
+    return ["methods", "difference", f"{percent(comparison['confidence'])} interval"]
+
+
+def difference_rows(comparison: Comparison) -> Rows:
+    """A row per metric and pair of methods, which are paired seed by seed."""
+    metrics = {metric["key"]: metric for metric in comparison["metrics"]}
+    rows = []
+    for difference in comparison["differences"]:
+        metric = metrics[difference["metric"]]
+        cells = [
+            metric["label"],
+            f"{difference['method']} against {difference['against']}",
+            formatted_difference(difference["mean"], metric["unit"]),
+            formatted_interval(difference["low"], difference["high"], metric["unit"]),
+            VERDICTS[difference["significant"]],
+        ]
+        rows.append((metric, cells))
+    return rows
+
+
+def _headline(rows: Rows) -> list[list[str]]:
+    return [cells for metric, cells in rows if metric["headline"]]
 
 
 def evaluation_table(results: dict[str, dict[str, Any]]) -> Table:
-    """The headline numbers with a column per model.
+    """The headline numbers with a column per model, for the terminal.
 
     Args:
         results: heading of the column -> evaluation.
     """
-    samples = {str(result["samples"]) for result in results.values()}
-    rows = [
-        (metric.label, *(formatted(metric.of(result), metric.unit) for result in results.values()))
-        for metric in METRICS
-        if metric.headline and any(metric.of(result) is not None for result in results.values())
-    ]
-    return _terminal(f"{', '.join(sorted(samples))} validation images", list(results), rows)
+    rows = (
+        [metric.label, *(formatted(metric.of(result), metric.unit) for result in results.values())]
+        for metric in reported_in(results.values())
+        if metric.headline
+    )
+    samples = listed(sorted(str(result["samples"]) for result in results.values()))
+    return _terminal(f"{samples} validation images", results, rows)
 
 
-def comparison_table(comparison: dict[str, Any]) -> Table:
-    """The headline numbers with a column per method: mean and confidence interval."""
-    seeds = len(comparison["seeds"])
-    title = f"mean ± standard deviation [{100 * comparison['confidence']:.0f} % interval] over "
-    title += f"{seeds} seed{'s' if seeds > 1 else ''}"
-    return _terminal(title, comparison["methods"], _rows(comparison, headline_only=True))
+def comparison_table(comparison: Comparison) -> Table:
+    """The headline numbers with a column per method, for the terminal."""
+    rows = _headline(summary_rows(comparison))
+    return _terminal(caption(comparison), comparison["methods"], rows)
 
 
-def _terminal(title: str, headings: list[str], rows: Iterable[tuple[str, ...]]) -> Table:
-    table = Table(title=title)
-    table.add_column("")
+def _terminal(title: str, headings: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table("", title=title)
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in rows:
@@ -51,25 +108,7 @@ def _terminal(title: str, headings: list[str], rows: Iterable[tuple[str, ...]]) 
     return table
 
 
-def _rows(comparison: dict[str, Any], headline_only: bool) -> list[tuple[str, ...]]:
-    return [
-        (
-            metric["label"],
-            *(
-                formatted_over_seeds(
-                    comparison["summary"][method][metric["key"]],
-                    metric["unit"],
-                    len(comparison["seeds"]),
-                )
-                for method in comparison["methods"]
-            ),
-        )
-        for metric in comparison["metrics"]
-        if metric["headline"] or not headline_only
-    ]
-
-
-def write_tables(folder: Path, comparison: dict[str, Any]) -> None:
+def write_tables(folder: Path, comparison: Comparison) -> None:
     """Writes a comparison for people and programs.
 
     `comparison.csv` has a row per metric and method with the value of every seed,
@@ -77,80 +116,44 @@ def write_tables(folder: Path, comparison: dict[str, Any]) -> None:
     hold the headline table (LaTeX: packages booktabs and amsmath are enough) and, in Markdown, the
     differences and what they say.
     """
-    units = {metric["key"]: metric for metric in comparison["metrics"]}
-    files.write_csv(folder / "comparison.csv", _summary_rows(comparison))
-    files.write_csv(
-        folder / "differences.csv",
-        [{**d, "unit": units[d["metric"]]["unit"]} for d in comparison["differences"]],
-    )
+    units = {metric["key"]: metric["unit"] for metric in comparison["metrics"]}
+    differences = [{**d, "unit": units[d["metric"]]} for d in comparison["differences"]]
+    files.write_csv(folder / "comparison.csv", _csv_rows(comparison))
+    files.write_csv(folder / "differences.csv", differences)
     files.write_text(folder / "comparison.md", markdown(comparison))
     files.write_text(folder / "comparison.tex", latex(comparison))
 
 
-def _summary_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+def _csv_rows(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
     for metric in comparison["metrics"]:
+        key = metric["key"]
+        named = {"metric": key} | {name: metric[name] for name in ("label", "unit", "better")}
         for method in comparison["methods"]:
-            by_seed = zip(
-                comparison["seeds"], comparison["values"][method][metric["key"]], strict=True
-            )
-            rows.append(
-                {"metric": metric["key"], "label": metric["label"], "unit": metric["unit"],
-                 "better": metric["better"], "method": method}
-                | comparison["summary"][method][metric["key"]]
-                | {f"seed {seed}": value for seed, value in by_seed}
-            )  # fmt: skip
+            values = zip(comparison["seeds"], comparison["values"][method][key], strict=True)
+            by_seed = {f"seed {seed}": value for seed, value in values}
+            summary = comparison["summary"][method][key]
+            rows.append({**named, "method": method, **summary, **by_seed})
     return rows
 
 
-def markdown(comparison: dict[str, Any]) -> str:
+def markdown(comparison: Comparison) -> str:
     """The headline table, the sentences and the differences of the headline metrics."""
-    metrics = {metric["key"]: metric for metric in comparison["metrics"]}
-    table = tabulate(
-        _rows(comparison, headline_only=True), ["", *comparison["methods"]], tablefmt="github"
-    )
-    differences = tabulate(
-        [
-            _difference_row(d, metrics[d["metric"]])
-            for d in comparison["differences"]
-            if metrics[d["metric"]]["headline"]
-        ],
-        ["", "methods", "difference", f"{100 * comparison['confidence']:.0f} % interval", ""],
-        tablefmt="github",
-    )
-    said = "\n".join(f"- {sentence}" for sentence in comparison["sentences"])
-    return f"{_caption(comparison)}\n\n{table}\n\n{said}\n\n{differences}\n"
+    columns = ["", *difference_columns(comparison), ""]
+    differences = tabulate(_headline(difference_rows(comparison)), columns, tablefmt="github")
+    sentences = "\n".join(f"- {sentence}" for sentence in comparison["sentences"])
+    table = _tabulated(comparison, "github")
+    return f"{caption(comparison)}.\n\n{table}\n\n{sentences}\n\n{differences}\n"
 
 
-def latex(comparison: dict[str, Any]) -> str:
+def latex(comparison: Comparison) -> str:
     """The headline table as a `tabular` of booktabs."""
-    table = tabulate(
-        _rows(comparison, headline_only=True),
-        ["", *comparison["methods"]],
-        tablefmt="latex_booktabs",
-    )
-    symbols = {"±": r"$\pm$", "−": r"$-$", "–": "--"}
-    for symbol, command in symbols.items():
+    table = _tabulated(comparison, "latex_booktabs")
+    for symbol, command in {"±": r"$\pm$", "−": r"$-$", "–": "--"}.items():
         table = table.replace(symbol, command)
-    return f"% {_caption(comparison)}\n{table}\n"
+    return f"% {caption(comparison)}.\n{table}\n"
 
 
-def _caption(comparison: dict[str, Any]) -> str:
-    seeds = ", ".join(map(str, comparison["seeds"]))
-    return (
-        f"Mean ± standard deviation [{100 * comparison['confidence']:.0f} % confidence interval "
-        f"of the mean, Student's t] over seeds {seeds}."
-    )
-
-
-def _difference_row(difference: dict[str, Any], metric: dict[str, Any]) -> tuple[str, ...]:
-    mean, low, high = difference["mean"], difference["low"], difference["high"]
-    return (
-        metric["label"],
-        f"{difference['method']} against {difference['against']}",
-        formatted_difference(mean, metric["unit"]),
-        MISSING if low is None else formatted_interval(low, high, metric["unit"]),
-        {True: "significant", False: "no significant difference", None: "not judged"}[
-            difference["significant"]
-        ],
-    )
+def _tabulated(comparison: Comparison, tablefmt: str) -> str:
+    rows = _headline(summary_rows(comparison))
+    return tabulate(rows, ["", *comparison["methods"]], tablefmt=tablefmt)

@@ -1,0 +1,163 @@
+"""Tables of the page."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from solo_bayesncl.report.catalogue import FIGURE, METRICS, SPACES, Metric, information_on
+from solo_bayesncl.report.formats import MISSING, formatted, listed
+from solo_bayesncl.report.run import Comparison, RunReport, Runs, by_label, factors_of
+from solo_bayesncl.report.tables import caption, difference_columns, difference_rows, summary_rows
+
+ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Attributes:
+        caption: words above it.
+        columns: headings; the first column names the rows.
+        rows: cells as text.
+        more: rows that are folded away.
+    """
+
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+    more: list[list[str]] = field(default_factory=list)
+
+
+def _folded(caption: str, columns: list[str], rows: list[tuple[bool, list[str]]]) -> Table:
+    """A table that shows its prominent rows, if there are any, and folds the others away."""
+    prominent = [row for shown, row in rows if shown]
+    others = [row for shown, row in rows if not shown]
+    return Table(caption, columns, prominent or others, others if prominent else [])
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Means of every method, and their differences."""
+    rows = [
+        (metric["headline"], [label + ARROWS[metric["better"]], *cells])
+        for metric, (label, *cells) in summary_rows(comparison)
+    ]
+    tables = [_folded(caption(comparison), ["metric", *comparison["methods"]], rows)]
+    if comparison["differences"]:
+        plotted = {metric.key for metric in METRICS if metric.shown >= FIGURE}
+        rows = [(metric["key"] in plotted, cells) for metric, cells in difference_rows(comparison)]
+        words = "Paired differences, seed by seed (shares and accuracies in percentage points)"
+        columns = ["metric", *difference_columns(comparison), "verdict"]
+        tables.append(_folded(words, columns, rows))
+    return tables
+
+
+def run_tables(runs: Runs) -> list[Table]:
+    """Without a comparison: every run's metrics by space, and its accuracies."""
+    # a metric's label of codes, which come first, is the one without the space's name
+    known = {metric.name: metric for metric in reversed(METRICS)}
+    tables = []
+    for run in runs:
+        of = f" of {run.heading}" if len(runs) > 1 else ""
+        spaces = [space for space in SPACES if run.evaluation.get(space)]
+        names = dict.fromkeys(name for space in reversed(spaces) for name in run.evaluation[space])
+        rows = []
+        for name in names:
+            metric = known.get(name) or Metric(name, name.replace("_", " "), "number")
+            cells = (run.evaluation[space].get(name) for space in spaces)
+            row = [metric.label, *(formatted(cell, metric.unit) for cell in cells)]
+            rows.append((metric.headline, row))
+        tables.append(_folded(f"Metrics by space{of}", ["metric", *spaces], rows))
+        accuracies = [
+            [metric.label, formatted(metric.of(run.evaluation), metric.unit)]
+            for metric in METRICS
+            if metric.place == ("accuracy",) and metric.of(run.evaluation) is not None
+        ]
+        if accuracies:
+            tables.append(Table(f"Accuracy{of}", ["classifier", "accuracy"], accuracies))
+    return tables
+
+
+def gate_table(runs: Runs) -> Table | None:
+    """What the gates of each method do, means over seeds; None without a gate."""
+    groups = by_label(run for run in runs if run.evaluation.get("gate"))
+    if not groups:
+        return None
+
+    def row(label: str, unit: str, value: Callable[[RunReport], float | None]) -> list[str]:
+        return [label, *(formatted(_mean(map(value, group)), unit) for group in groups.values())]
+
+    rows = [
+        row(metric.label, metric.unit, lambda run, metric=metric: metric.of(run.evaluation))
+        for metric in METRICS
+        if metric.about_gates
+    ]
+    correlations = [
+        (
+            "correlation of a dimension's density before the gate with its open rate",
+            itemgetter("projection_density"),
+            stats.pearsonr,
+        )
+    ]
+    for factor in factors_of(run for group in groups.values() for run in group):
+        words = f"rank correlation of a dimension's information on {factor} with its open rate"
+        correlations.append((words, information_on(factor).of, stats.spearmanr))
+    for words, number, statistic in correlations:
+        correlation = partial(_correlation_with_open_rate, number=number, statistic=statistic)
+        rows.append(row(words, "number", correlation))
+    return Table("Gates, means over seeds", ["", *groups], rows)
+
+
+def _correlation_with_open_rate(
+    run: RunReport, number: Callable[[dict[str, Any]], float | None], statistic: Callable
+) -> float | None:
+    """Over dimensions; negative where many of it go with a closed gate, None if either is constant.
+
+    Args:
+        run: with dimensions.
+        number: of a dimension's row.
+        statistic: of scipy.stats.
+    """
+    pairs = [(number(row), row["open_rate"]) for row in run.gated_rows if number(row) is not None]
+    columns = np.array(pairs).T
+    if len(pairs) < 3 or not columns.std(axis=1).all():
+        return None
+    return float(statistic(*columns)[0])
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return sum(known) / len(known) if known else None
+
+
+def settings_table(runs: Runs) -> Table:
+    """Settings and versions, a column per method; what differs comes first, the rest is folded."""
+    columns: dict[str, dict[str, str]] = {}
+    for label, group in by_label(runs).items():
+        cells: dict[str, list[Any]] = {}
+        for run in group:
+            record = {**run.settings, "versions": run.evaluation.get("versions") or {}}
+            for key, value in _flat(record):
+                cells.setdefault(key, []).append(value)
+        columns[label] = {key: listed(values) for key, values in cells.items()}
+    keys = dict.fromkeys(key for cells in columns.values() for key in cells)
+    rows = [[key, *(cells.get(key, MISSING) for cells in columns.values())] for key in keys]
+    rows = [(len(set(row[1:])) > 1, row) for row in rows]
+    differ = any(differs for differs, _ in rows)
+    words = "Settings that differ between methods" if differ else "All settings"
+    return _folded(words, ["setting", *columns], rows)
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in record.items():
+        if isinstance(value, list):
+            value = {str(number): item for number, item in enumerate(value)}
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "null" if value is None else value
