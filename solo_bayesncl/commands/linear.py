@@ -85,8 +85,10 @@ def train_linear(cfg: DictConfig) -> Path:
             evaluation_transform(cfg.data.dataset, cfg.data.augmentations),
         )
         if cfg.data.format == "dali":
-            dali = adapter().dali_linear(cfg, train_loader)
-            return training.fit(model, cfg, "linear", None, val_loader, dali)
+            from solo_bayesncl.training.dali import linear_data
+
+            data = linear_data(cfg, train_loader)
+            return training.fit(model, cfg, "linear", None, val_loader, data)
     training.require_full_batch(train_loader, cfg)
     return training.fit(model, cfg, "linear", train_loader, val_loader)
 

@@ -51,9 +51,9 @@ def pretrain(cfg: DictConfig) -> Path:
     with config.explained_data_errors(cfg):
         val_loader = _val_loader(cfg)
         if cfg.data.format == "dali":
-            return training.fit(
-                model, cfg, cfg.method, None, val_loader, adapter().dali_pretrain(cfg)
-            )
+            from solo_bayesncl.training.dali import pretrain_data
+
+            return training.fit(model, cfg, cfg.method, None, val_loader, pretrain_data(cfg))
         train_loader = adapter().pretrain_loader(cfg)
     training.require_full_batch(train_loader, cfg)
     return training.fit(model, cfg, cfg.method, train_loader, val_loader)

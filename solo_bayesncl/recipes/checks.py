@@ -11,14 +11,13 @@ from urllib.error import URLError
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from solo_bayesncl.adapters.datasets import DATASETS, DOWNLOADED
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.precision import lightning_2_name
 from solo_bayesncl.recipes import method_kwargs as settings
 from solo_bayesncl.recipes.method_kwargs import is_number
 
-DATASETS = ("cifar10", "cifar100", "stl10", "imagenet", "imagenet100", "custom")
-DOWNLOADED = ("cifar10", "cifar100", "stl10")
 FORMATS = ("image_folder", "dali", "h5")
 OPTIMIZERS = ("sgd", "lars", "adam", "adamw")
 PRECISIONS = ("16-mixed", "bf16-mixed", "32-true", "64-true", 16, 32, 64, "16", "32", "64", "bf16")
