@@ -118,6 +118,15 @@ def test_importing_and_registering_change_nothing_in_solo_learn_but_its_registry
     assert "solo.methods.linear.accuracy_at_k" in patched.split()
 
 
+def test_missing_dali_is_reported(images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    monkeypatch.delitem(sys.modules, "solo_bayesncl.training.dali", raising=False)
+    cfg = recipe(images, tmp_path, "ncl", "data.num_workers=1")
+    cfg.data.format, cfg.dali.device = "dali", "cpu"
+    with pytest.raises(InputError, match="data.format=dali needs NVIDIA DALI.*doctor"):
+        pretrain(cfg)
+
+
 class Steps:
     """Trains a method for some steps with solo-learn's Lightning and keeps what happened."""
 

@@ -133,16 +133,11 @@ def build(cfg: DictConfig) -> BaseMethod:
     return _resumable(METHODS[cfg.method](cfg))
 
 
-def backbone(name: str, method: str | None, kwargs: dict[str, Any], cifar_stem: bool) -> nn.Module:
+def backbone(name: str, method: str | None, kwargs: dict, cifar_stem: bool) -> nn.Module:
     return remove_head(BaseMethod._BACKBONES[name](method, **kwargs), name, cifar_stem)
 
 
-def linear_model(
-    backbone: nn.Module,
-    cfg: DictConfig,
-    loss_func: Callable | None = None,
-    mixup_func: Callable | None = None,
-) -> LinearModel:
+def linear_model(backbone: nn.Module, cfg: DictConfig, loss_func=None, mixup_func=None) -> Any:
     return _resumable(LinearModel(backbone, cfg=cfg, loss_func=loss_func, mixup_func=mixup_func))
 
 

@@ -64,9 +64,7 @@ class Adapter(Protocol):
     def build(self, cfg: DictConfig) -> Any:
         """The method of a completed pretraining configuration, untrained."""
 
-    def backbone(
-        self, name: str, method: str | None, kwargs: dict[str, Any], cifar_stem: bool
-    ) -> nn.Module:
+    def backbone(self, name: str, method: str | None, kwargs: dict, cifar_stem: bool) -> nn.Module:
         """A backbone without its classification layer, as the methods hold it."""
 
     def linear_model(

@@ -68,6 +68,17 @@ def continue_momentum(model: Any) -> None:
     )
 
 
+def global_indexes(method: Any, batch: Tensor) -> Tensor:
+    """(B,) places of a process's images in the batch of all processes.
+
+    Args:
+        method: has `global_rank`.
+        batch: (B, ...) on the device of the result. B must be the same in every process.
+    """
+    size = batch.size(0)
+    return torch.arange(size, device=batch.device) + method.global_rank * size
+
+
 class CheckpointerMixin:
     """Mixin, listed before solo-learn's Checkpointer, that never leaves a partial checkpoint.
 

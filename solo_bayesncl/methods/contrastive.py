@@ -6,7 +6,7 @@ solo-learn's method stays as it is. The loss inputs are replaced by codes, in th
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,14 +57,10 @@ def captured_outputs(model: nn.Module, heads: dict[str, str]) -> Iterator[dict[s
     def capture(name: str) -> Callable:
         return lambda module, inputs, output: captured.update({name: output})
 
-    hooks = [
-        getattr(model, head).register_forward_hook(capture(name)) for name, head in heads.items()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, head in heads.items():
+            hooks.enter_context(getattr(model, head).register_forward_hook(capture(name)))
         yield captured
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class CodeLossMixin(NonNegativeMixin):
@@ -125,12 +121,7 @@ class CodeLossMixin(NonNegativeMixin):
         return encode(out["query"], out.get("gate_logits"), **self.code_options)
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
-        """solo-learn's step on codes, plus the gate's KL term.
-
-        Args:
-            batch: [indexes, crops, targets]; crops is a list of num_crops (B, 3, H, W) tensors.
-            batch_idx: index of the batch in its epoch.
-        """
+        """solo-learn's step on codes, plus the gate's KL term; arguments as in `NCL`."""
         self._views = []
         loss = super().training_step(batch, batch_idx)
         encodings, feats = zip(*self._views, strict=True)
@@ -209,8 +200,5 @@ def variants(prefix: str, mixin: type[CodeLossMixin]) -> dict[str, type]:
 
 def _variant(method: type, loss_inputs: LossInputs, mixin: type[CodeLossMixin]) -> type:
     bases = (*((MomentumCodesMixin,) if loss_inputs.momentum else ()), mixin, method)
-    members = {
-        "loss_inputs": loss_inputs,
-        "__doc__": f"solo-learn's {method.__name__} on codes.",
-    }
+    members = {"loss_inputs": loss_inputs, "__doc__": f"solo-learn's {method.__name__} on codes."}
     return type(mixin.__name__ + method.__name__, bases, members)

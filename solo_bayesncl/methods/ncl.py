@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.shared import global_indexes
 from solo_bayesncl.methods.mixins import NonNegativeMixin
 from solo_bayesncl.objective import Objective, ncl_objective
 
@@ -40,11 +40,9 @@ class NCL(NonNegativeMixin, SimCLR):
         """
         out = BaseMethod.training_step(self, batch, batch_idx)
         # Positives by place in the global batch: loaders may number samples per process only.
-        size = batch[-1].size(0)
-        indexes = torch.arange(size, device=batch[-1].device) + self.global_rank * size
         indexes, targets = (
             repeat(of_images, "images -> (views images)", views=self.num_crops)
-            for of_images in (indexes, batch[-1])
+            for of_images in (global_indexes(self, batch[-1]), batch[-1])
         )
         rows = {
             key: rearrange(out[key], "views images dims -> (views images) dims")

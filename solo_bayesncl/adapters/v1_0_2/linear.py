@@ -1,6 +1,5 @@
 """Backbones and the linear probe of solo-learn 1.0.2 with main's optimisation."""
 
-from collections.abc import Callable
 from typing import Any
 
 import solo.methods.base
@@ -11,14 +10,14 @@ from torch import nn
 from torchvision.models import resnet18, resnet50
 
 from solo_bayesncl.adapters.shared import remove_head
-from solo_bayesncl.adapters.v1_0_2.optimizers import OptimizationMixin
+from solo_bayesncl.adapters.v1_0_2.optimizers import OptimizationMixin, arguments_of
 
 
 def backbone_names() -> tuple[str, ...]:
     return tuple(solo.methods.base.BaseMethod._SUPPORTED_ENCODERS)
 
 
-def backbone(name: str, method: str | None, kwargs: dict[str, Any], cifar_stem: bool) -> nn.Module:
+def backbone(name: str, method: str | None, kwargs: dict, cifar_stem: bool) -> nn.Module:
     resnets = {"resnet18": resnet18, "resnet50": resnet50}
     builder = resnets.get(name) or getattr(backbones, name)
     if "swin" in name and cifar_stem:
@@ -30,19 +29,7 @@ class LinearModel(OptimizationMixin, solo.methods.linear.LinearModel):
     """The release's linear probe with main's optimisation."""
 
     def __init__(self, backbone: nn.Module, cfg: DictConfig):
-        super().__init__(
-            backbone,
-            num_classes=cfg.data.num_classes,
-            max_epochs=cfg.max_epochs,
-            batch_size=cfg.optimizer.batch_size,
-            optimizer=cfg.optimizer.name,
-            lars=cfg.optimizer.name == "lars",
-            lr=cfg.optimizer.lr,
-            weight_decay=cfg.optimizer.weight_decay,
-            exclude_bias_n_norm=False,
-            extra_optimizer_args={},
-            scheduler=cfg.scheduler.name,
-        )
+        super().__init__(backbone, **arguments_of(cfg))
         self.cfg = cfg
 
     def configure_optimizers(self):
@@ -50,10 +37,5 @@ class LinearModel(OptimizationMixin, solo.methods.linear.LinearModel):
         return self.optimizers_for(self.classifier.parameters(), self.cfg, accumulate=1)
 
 
-def linear_model(
-    backbone: nn.Module,
-    cfg: DictConfig,
-    loss_func: Callable | None = None,
-    mixup_func: Callable | None = None,
-) -> LinearModel:
+def linear_model(backbone: nn.Module, cfg: DictConfig, loss_func=None, mixup_func=None) -> Any:
     return LinearModel(backbone, cfg)

@@ -24,8 +24,8 @@ from solo.utils.knn import WeightedKNNClassifier
 from solo.utils.metrics import accuracy_at_k
 from torch import Tensor
 
-from solo_bayesncl.adapters.shared import cap_top_k, continue_momentum, set_defaults
-from solo_bayesncl.adapters.v1_0_2.optimizers import OptimizationMixin
+from solo_bayesncl.adapters.shared import cap_top_k, continue_momentum, global_indexes, set_defaults
+from solo_bayesncl.adapters.v1_0_2.optimizers import OptimizationMixin, arguments_of
 from solo_bayesncl.adapters.v1_0_2.settings import OPTIMIZATION_DEFAULTS
 from solo_bayesncl.losses import gather, info_nce
 
@@ -118,7 +118,6 @@ class FromConfigMixin:
 
     def __init__(self, cfg: DictConfig):
         cfg = self.add_and_assert_specific_cfg(cfg)
-        lars = cfg.optimizer.name == "lars"
         backbone_args = OmegaConf.to_container(cfg.backbone.kwargs)
         if cfg.backbone.name.startswith("resnet"):
             backbone_args["cifar"] = cfg.data.dataset in ("cifar10", "cifar100")
@@ -127,20 +126,11 @@ class FromConfigMixin:
         super().__init__(
             **{name: value for name, value in method_kwargs.items() if name in accepted},
             **self.momentum_arguments(cfg),
+            **arguments_of(cfg),
             encoder=cfg.backbone.name,
-            num_classes=cfg.data.num_classes,
             backbone_args=backbone_args,
-            max_epochs=cfg.max_epochs,
-            batch_size=cfg.optimizer.batch_size,
-            optimizer="sgd" if lars else cfg.optimizer.name,
-            lars=lars,
-            lr=cfg.optimizer.lr,
-            weight_decay=cfg.optimizer.weight_decay,
             classifier_lr=cfg.optimizer.classifier_lr,
-            exclude_bias_n_norm=False,
             accumulate_grad_batches=cfg.accumulate_grad_batches,
-            extra_optimizer_args={},
-            scheduler=cfg.scheduler.name,
             min_lr=cfg.scheduler.min_lr,
             warmup_start_lr=cfg.scheduler.warmup_start_lr,
             warmup_epochs=cfg.scheduler.warmup_epochs,
@@ -178,9 +168,8 @@ class SimCLR(FromConfigMixin, solo.methods.simclr.SimCLR, BaseMethod):
     def training_step(self, batch: list, batch_idx: int) -> Tensor:
         out = BaseMethod.training_step(self, batch, batch_idx)
         z = rearrange(out["z"], "views images dims -> (views images) dims")
-        indexes = repeat(
-            self.positives(batch[-1]), "images -> (views images)", views=self.num_crops
-        )
+        indexes = self.positives(batch[-1])
+        indexes = repeat(indexes, "images -> (views images)", views=self.num_crops)
         nce_loss = info_nce(F.normalize(z, dim=1), indexes, self.temperature)
         self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True)
         return nce_loss + out["loss"]
@@ -224,12 +213,6 @@ class NNCLR(FromConfigMixin, solo.methods.nnclr.NNCLR, BaseMethod):
         # not by the release's `gather`, whose gradient is the share of one process
         all_queries, _ = gather(F.normalize(queries, dim=-1), own)
         return F.cross_entropy(neighbours @ all_queries.T / self.temperature, own)
-
-
-def global_indexes(method: BaseMethod, rows: Tensor) -> Tensor:
-    """(B,) places of this process's rows among those of all processes."""
-    size = len(rows)
-    return torch.arange(size, device=rows.device) + method.global_rank * size
 
 
 class MomentumMixin:
@@ -318,11 +301,12 @@ def build(cfg: DictConfig) -> BaseMethod:
 
 def _adaptable(method_class: type) -> bool:
     """Whether a registered method takes a configuration or can be made to (momentum cannot)."""
-    if issubclass(method_class, FromConfigMixin):
-        return True
     base = solo.methods.base
-    is_method = issubclass(method_class, base.BaseMethod) and method_class is not base.BaseMethod
-    return is_method and not issubclass(method_class, base.BaseMomentumMethod)
+    return issubclass(method_class, FromConfigMixin) or (
+        issubclass(method_class, base.BaseMethod)
+        and not issubclass(method_class, base.BaseMomentumMethod)
+        and method_class is not base.BaseMethod
+    )
 
 
 @cache

@@ -28,6 +28,21 @@ class LARS(LARSWrapper):
         return loss
 
 
+def arguments_of(cfg: DictConfig) -> dict[str, Any]:
+    """What the release's methods and its linear probe are constructed with."""
+    lars = cfg.optimizer.name == "lars"
+    return {
+        **{key: cfg.optimizer[key] for key in ("batch_size", "lr", "weight_decay")},
+        "optimizer": "sgd" if lars else cfg.optimizer.name,
+        "lars": lars,
+        "exclude_bias_n_norm": False,
+        "extra_optimizer_args": {},
+        "scheduler": cfg.scheduler.name,
+        "max_epochs": cfg.max_epochs,
+        "num_classes": cfg.data.num_classes,
+    }
+
+
 class OptimizationMixin:
     """`configure_optimizers` as in main: LARS by name, warmup and cosine per step."""
 
