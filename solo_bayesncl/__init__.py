@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,16 +20,9 @@ def register() -> None:
     Raises:
         InputError: if no solo-learn is installed.
     """
-    from solo_bayesncl.adapters import adapter
-    from solo_bayesncl.methods import METHODS
+    from solo_bayesncl import methods  # solo-learn takes seconds to import
 
-    registry = adapter().METHODS
-    for name, method in METHODS.items():
-        if registry.get(name, method) is not method:
-            logging.getLogger(__name__).warning(
-                "solo-learn already has a method %r; it is replaced by that of solo_bayesncl.", name
-            )
-        registry[name] = method
+    methods.register()
 
 
 def load_encoder(path: str | Path, precision: str = "auto") -> Encoder:
@@ -42,7 +34,7 @@ def load_encoder(path: str | Path, precision: str = "auto") -> Encoder:
         print(encoder.describe("cat.jpg"))
 
     Args:
-        path: folder of a run of any method of the host, one of its .ckpt files, or what
+        path: folder of a run of any method of solo-learn, one of its .ckpt files, or what
             `solo-bayesncl export --format safetensors` has written.
         precision: "32-true", "16-mixed", "bf16-mixed", or "auto": on a GPU as the run was trained,
             "32-true" on the CPU and for an exported file.

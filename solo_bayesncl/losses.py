@@ -15,14 +15,11 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows and their indexes of all processes, in order of rank, by one collective each way.
-
-    Gradients of a row flow back to the process that it came from, summed over all processes.
-    """
+    """`gather` by one collective in each direction."""
 
     @staticmethod
     def forward(ctx, z: Tensor, indexes: Tensor) -> tuple[Tensor, Tensor]:
-        # an index travels behind its row, its bits unchanged
+        # each index is sent after its row, as the bits of z's dtype
         bits = indexes.long().contiguous().view(z.dtype).view(len(z), -1)
         rows = torch.cat([z, bits], dim=1)
         gathered = rows.new_empty(dist.get_world_size() * len(rows), rows.size(1))
@@ -40,8 +37,23 @@ class _Gather(torch.autograd.Function):
 
 
 def _collective(name: str, before: str) -> Callable:
-    """By its name since torch 2.14, or the one that it had `before`, which torch now warns of."""
+    """A collective by its name since torch 2.14, or by the one that newer versions deprecate."""
     return getattr(dist, name, None) or getattr(dist, before)
+
+
+def gather(z: Tensor, indexes: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and indexes of all processes in order of rank; those given where there is one process.
+
+    Args:
+        z: (N, D) floating point. N must be the same in every process.
+        indexes: (N,) int.
+
+    Returns:
+        (world size * N, D) and (world size * N,). The gradient of a row is the sum over processes.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        return _Gather.apply(z, indexes)
+    return z, indexes
 
 
 def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
@@ -71,7 +83,7 @@ def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
         tensor(0.5514)
     """
     if not temperature > 0:
-        raise InputError(f"method_kwargs.temperature={temperature}: give a number above 0.")
+        raise InputError(f"temperature={temperature}: give a number above 0.")
     if z.ndim != 2 or indexes.shape != z.shape[:1]:
         raise InputError(
             "info_nce takes z (N, D) and indexes (N,), got "
@@ -79,10 +91,8 @@ def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
         )
     with torch.autocast(z.device.type, enabled=False):
         z = full_precision(z)
-        candidates, candidate_indexes, first_row = z, indexes, 0
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            candidates, candidate_indexes = _Gather.apply(z, indexes)
-            first_row = dist.get_rank() * z.size(0)
+        candidates, candidate_indexes = gather(z, indexes)
+        first_row = dist.get_rank() * z.size(0) if len(candidates) > len(z) else 0
 
         # i: rows of this process, j: rows of all processes, d: dimensions
         logits = torch.einsum("id,jd->ij", z, candidates) / temperature
@@ -122,9 +132,7 @@ def bernoulli_kl(probs: Tensor, prior_prob: float, eps: float = 1e-2) -> Tensor:
         tensor(0.)
     """
     if not 0 <= prior_prob <= 1:
-        raise InputError(
-            f"method_kwargs.bayesian_prior_prob={prior_prob}: a probability from 0 to 1 is needed."
-        )
+        raise InputError(f"prior_prob={prior_prob}: give a probability from 0 to 1.")
     posterior = full_precision(probs).clamp(eps, 1 - eps)
     prior = min(max(prior_prob, eps), 1 - eps)
     opened = posterior * torch.log(posterior / prior)

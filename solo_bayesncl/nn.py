@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from solo_bayesncl.errors import InputError, require_one_of
 
-# Rows shorter than this carry no direction worth learning from: see `normalize`.
+# Rows shorter than this receive no gradient: see `normalize`.
 MIN_NORM = 0.03
 
 
@@ -60,7 +60,7 @@ def non_negative(name: str | None) -> Callable[[Tensor], Tensor]:
         tensor([0., 2.])
     """
     name = "none" if name is None else name
-    require_one_of(name, NON_NEGATIVE, "method_kwargs.non_neg")
+    require_one_of(name, NON_NEGATIVE, "non_neg")
     return NON_NEGATIVE[name]
 
 
@@ -75,7 +75,7 @@ def keep_topk(z: Tensor, k: int) -> Tensor:
         InputError: if k is not in 0..D.
     """
     if not 0 <= k <= z.size(-1):
-        raise InputError(f"method_kwargs.topk_k={k}: choose 0 (off) to {z.size(-1)} dimensions.")
+        raise InputError(f"k={k}: give 0 (keeps all) to {z.size(-1)} entries of a row.")
     if k == 0:
         return z
     return z * torch.zeros_like(z).scatter(-1, z.topk(k, dim=-1).indices, 1.0)
@@ -157,11 +157,11 @@ def gate(
         >>> mask
         tensor([[0., 1.]])
     """
-    require_one_of(gate_type, GATE_TYPES, "method_kwargs.gate_type")
+    require_one_of(gate_type, GATE_TYPES, "gate_type")
     if not temperature > 0:
-        raise InputError(f"method_kwargs.sigmoid_temperature={temperature}: give a number above 0.")
+        raise InputError(f"temperature={temperature}: give a number above 0.")
     if not 0 <= threshold < 1:
-        raise InputError(f"method_kwargs.gate_threshold={threshold}: choose 0 <= threshold < 1.")
+        raise InputError(f"threshold={threshold}: give 0 <= threshold < 1.")
 
     probs = torch.sigmoid(logits / temperature)
     if gate_type == "soft":
@@ -183,7 +183,7 @@ def mlp(in_dim: int, hidden_dim: int, out_dim: int, depth: int = 2) -> nn.Sequen
         InputError: if depth is not 1, 2 or 3.
     """
     if depth not in (1, 2, 3):
-        raise InputError(f"method_kwargs.gating_head_depth={depth}: choose 1, 2 or 3 layers.")
+        raise InputError(f"depth={depth}: give 1, 2 or 3 layers.")
     widths = [in_dim, *[hidden_dim] * (depth - 1), out_dim]
     layers: list[nn.Module] = []
     for width, next_width in pairwise(widths):

@@ -13,12 +13,12 @@ MIN_NORM_SOFT = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """What a model makes of projections; all (N, D).
+    """Codes and what they are computed from; all (N, D).
 
     Attributes:
         projections: non-negative head, TopK and unit length, before the gate.
-        codes: gated and normalised projections, all zero where the gate closed everything; the
-            projections themselves without a gate.
+        codes: gated and normalised projections, all zero where every gate is closed; without a
+            gate, the projections.
         probs: posterior open-probabilities, None without a gate.
         mask: values of the gate, None without a gate.
     """
@@ -31,7 +31,7 @@ class Encoding:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective(Encoding):
-    """Terms of one step, and what they are of.
+    """An encoding with the loss terms of one step.
 
     Attributes:
         total: scalar that is minimised, nce + kl_lambda * kl.
@@ -132,14 +132,10 @@ def bayesncl_objective(
         z: (N, D) raw outputs of the projector, all views of the batch.
         gate_logits: (N, D) raw outputs of the gating head.
         indexes: (N,) int, equal for the views of one image.
-        non_neg: name of the non-negative head (`solo_bayesncl.nn.non_negative`).
         temperature: InfoNCE temperature, > 0.
         prior_prob: open-probability of the prior (rho), 0 to 1.
         kl_lambda: weight of the KL term (lambda).
-        gate_type: STE, gumbel_sigmoid, binary_concrete or soft (`solo_bayesncl.nn.gate`).
-        gate_temperature: divides the gate's logits, > 0.
-        gate_threshold: probability above which a hard gate is open.
-        topk_k: entries kept per row before the gate, 0 for all.
+        non_neg, gate_type, gate_temperature, gate_threshold, topk_k: as in `encode`.
     """
     encoding = encode(
         z,

@@ -19,6 +19,8 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from solo_bayesncl import adapters, register
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.shared import multi_crop
+from solo_bayesncl.training import dali
 
 OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
 BATCH = 4
@@ -96,7 +98,7 @@ def recorded(method: type, steps: list[Step]):
         yield
 
 
-def pretrain(folder: Path, out: Path, *overrides: str, name: str = "ncl", hosts_own=None):
+def pretrain(folder: Path, out: Path, *overrides: str, name: str = "ncl", own_encodes=None):
     """Trains with DALI through the command.
 
     Args:
@@ -104,7 +106,7 @@ def pretrain(folder: Path, out: Path, *overrides: str, name: str = "ncl", hosts_
         out: for the run.
         overrides: more of them; there is no validation unless they give `data.val_path`.
         name: the recipe.
-        hosts_own: None for our data module, else the host's: whether it encodes indexes in labels.
+        own_encodes: None for our data module, else whether solo-learn's encodes indexes in labels.
 
     Returns:
         The steps of this process.
@@ -119,28 +121,28 @@ def pretrain(folder: Path, out: Path, *overrides: str, name: str = "ncl", hosts_
     method = adapter().SimCLR if name == "simclr" else adapter().METHODS[name.split("_")[0]]
     with ExitStack() as stack:
         stack.enter_context(recorded(method, steps))
-        if hosts_own is not None:
-            own = partial(hosts_own_module, encode=hosts_own)
-            stack.enter_context(mock.patch.object(adapter(), "dali_pretrain", own))
+        if own_encodes is not None:
+            own = partial(solo_learns_data, encode=own_encodes)
+            stack.enter_context(mock.patch.object(dali, "pretrain_data", own))
         assert main(["pretrain", *recipe, *overrides]) == 0
     return steps
 
 
-def hosts_own_module(cfg, encode: bool):
+def solo_learns_data(cfg, encode: bool):
     """solo-learn's own DALI data for pretraining; it runs on the CPU, nothing else is changed."""
     return (_own_of_1_0_2 if OLD_RELEASE else _own_of_main)(cfg, encode)
 
 
 def _own_of_main(cfg, encode: bool):
-    from solo.data import dali_dataloader
+    from solo.data import dali_dataloader, pretrain_dataloader
 
     builder = dali_dataloader.PretrainPipelineBuilder
     builder.device_id = property(lambda self: None, lambda self, rank: None)  # no GPU
-    build = partial(dali_dataloader.build_transform_pipeline_dali, dali_device="cpu")
+    build = partial(dali_dataloader.build_transform_pipeline_dali, "custom", dali_device="cpu")
     return dali_dataloader.PretrainDALIDataModule(
         dataset="custom",
         train_data_path=cfg.data.train_path,
-        transforms=adapter()._crops(cfg, build),
+        transforms=multi_crop(pretrain_dataloader, cfg, build),
         num_large_crops=2,
         num_small_crops=0,
         num_workers=1,
@@ -152,16 +154,18 @@ def _own_of_main(cfg, encode: bool):
 
 def _own_of_1_0_2(cfg, encode: bool):
     from nvidia.dali.pipeline import Pipeline
-    from solo.methods import dali
+    from solo.methods import dali as solo_dali
     from solo.utils.dali_dataloader import PretrainPipeline
+
+    from solo_bayesncl.adapters.v1_0_2.data import transform_options
 
     class OnCPU(Pipeline):
         def __init__(self, batch_size, num_threads, device_id, seed):
             super().__init__(batch_size, num_threads, None, seed)
 
-    dali.PretrainPipeline = type("PretrainPipeline", (PretrainPipeline, OnCPU), {})
+    solo_dali.PretrainPipeline = type("PretrainPipeline", (PretrainPipeline, OnCPU), {})
 
-    class Data(dali.PretrainABC, adapter().pl.LightningDataModule):
+    class Data(solo_dali.PretrainABC, adapter().pl.LightningDataModule):
         """As the release mixes it into a method."""
 
         def __init__(self):
@@ -170,7 +174,7 @@ def _own_of_1_0_2(cfg, encode: bool):
                 "dali_device": "cpu", "num_workers": 1, "dataset": "custom", "no_labels": False,
                 "data_dir": "", "train_dir": cfg.data.train_path, "num_crops_per_aug": [2],
                 "unique_augs": 1, "encode_indexes_into_labels": encode,
-                "transform_kwargs": adapter()._augmentation_options(cfg, cfg.augmentations[0]),
+                "transform_kwargs": transform_options(cfg, cfg.augmentations[0]),
             }  # fmt: skip
 
         batch_size, device = cfg.optimizer.batch_size, "cpu"
@@ -182,7 +186,7 @@ def _own_of_1_0_2(cfg, encode: bool):
 
 
 def on_two_nodes(rank: int, port: int, folder: str, results: str) -> None:
-    """One of two processes, each alone on its node: trains with our data and with the host's."""
+    """One of two processes, each alone on its node: trains with our data and with solo-learn's."""
     os.environ.update(
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK=str(rank), LOCAL_RANK="0"
     )
@@ -190,9 +194,9 @@ def on_two_nodes(rank: int, port: int, folder: str, results: str) -> None:
     steps = {
         data: pretrain(
             Path(folder), Path(results) / data, "num_nodes=2", "devices=1", "accelerator=cpu",
-            "++strategy=ddp", "max_epochs=3", name="simclr", hosts_own=hosts_own,
+            "++strategy=ddp", "max_epochs=3", name="simclr", own_encodes=own_encodes,
         )
-        for data, hosts_own in (("ours", None), ("the host's", False))
+        for data, own_encodes in (("ours", None), ("solo-learn's", False))
     }  # fmt: skip
     torch.save(
         {data: [vars(step) for step in given] for data, given in steps.items()},

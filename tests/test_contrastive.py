@@ -1,4 +1,4 @@
-"""NCL and BayesNCL in other contrastive methods of the host: mechanism, settings, learning."""
+"""NCL and BayesNCL in other contrastive methods of solo-learn: mechanism, settings, learning."""
 
 import functools
 import math
@@ -49,25 +49,25 @@ def build(method: str, **method_kwargs):
     return model.train()
 
 
-def test_every_method_that_the_host_has_is_registered_in_both_variants():
+def test_every_method_that_solo_learn_has_is_registered_in_both_variants():
     assert {"mocov2plus", "supcon", "nnclr"} <= set(HERE) <= set(adapter().method_names())
     assert set(VARIANTS) <= set(adapter().METHODS)
     assert set(CONTRASTIVE) == set(LOSS_INPUTS)
 
 
 @pytest.mark.parametrize("method", VARIANTS)
-def test_variant_is_the_method_of_the_host(method):
+def test_variant_is_a_solo_learn_method(method):
     name = method.rpartition("_")[2]
     model = build(method)
     assert isinstance(model, adapter().method(name))
-    own = set(build_host(name).state_dict())
+    own = set(build_original(name).state_dict())
     more = {key.split(".")[0] for key in set(model.state_dict()) - own}
     gates = {"gating_head", *(["momentum_gating_head"] if LOSS_INPUTS[name].momentum else [])}
     assert more == (gates if method.startswith("bayesncl") else set())
     assert own <= set(model.state_dict())
 
 
-def build_host(name: str):
+def build_original(name: str):
     cfg = config(name)
     cfg.method_kwargs.update({key: OWN[key] for key in CONTRASTIVE[name]})
     cfg.momentum = {}
@@ -76,11 +76,14 @@ def build_host(name: str):
 
 
 @pytest.mark.parametrize("method", VARIANTS)
-def test_what_the_loss_compares_are_codes(method, monkeypatch):
+def test_loss_inputs_are_codes(method, monkeypatch):
     """Non-negative and of unit length on both sides: queries, keys and what enters a queue."""
-    model, compared = build(method), LOSS_INPUTS[method.rpartition("_")[2]]
+    model, loss_inputs = build(method), LOSS_INPUTS[method.rpartition("_")[2]]
     seen = []
-    for forward, names in (("forward", compared.online), ("momentum_forward", compared.momentum)):
+    for forward, names in (
+        ("forward", loss_inputs.online),
+        ("momentum_forward", loss_inputs.momentum),
+    ):
         if names:
             original = getattr(model, forward)
 
@@ -91,7 +94,7 @@ def test_what_the_loss_compares_are_codes(method, monkeypatch):
 
             monkeypatch.setattr(model, forward, record)
     model.training_step(batch(), 1)
-    assert len(seen) == 2 * (len(compared.online) + len(compared.momentum))
+    assert len(seen) == 2 * (len(loss_inputs.online) + len(loss_inputs.momentum))
     for codes in seen:
         assert (codes >= 0).all()
         lengths = codes.norm(dim=1)
@@ -124,9 +127,9 @@ def test_batch_without_any_label_trains(method, momentum_classifier):
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_loss_is_the_hosts_loss_of_codes_plus_the_price_of_the_gate(name):
-    """Without non-negativity, and with all gates open, it is the host's own but for the KL term."""
-    plain, free = build_host(name).train(), build(f"ncl_{name}", non_neg="none")
+def test_loss_is_solo_learns_loss_of_codes_plus_the_kl_term(name):
+    """Without non-negativity, and with all gates open, it is solo-learn's but for the KL term."""
+    plain, free = build_original(name).train(), build(f"ncl_{name}", non_neg="none")
     gated = build(f"bayesncl_{name}", non_neg="none", gate_threshold=0.0)
     for model in (plain, free, gated):
         model.load_state_dict(plain.state_dict(), strict=False)
@@ -144,9 +147,9 @@ def test_loss_is_the_hosts_loss_of_codes_plus_the_price_of_the_gate(name):
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_losses_of_the_host_are_those_of_the_papers(name):
+def test_solo_learns_losses_are_those_of_the_papers(name):
     """Written out, from what `forward` returns: what an adapter of a release has to agree with."""
-    model = build_host(name).train()
+    model = build_original(name).train()
     logged = record_log(model)
     with torch.no_grad():
         outs = [model(view) for view in batch()[1]]
@@ -232,7 +235,7 @@ def test_wrong_settings_are_refused(method, change, expected):
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_host_and_variants_can_be_compared(name, images, tmp_path):
+def test_method_and_variants_can_be_compared(name, images, tmp_path):
     from solo_bayesncl.comparison.plan import Plan
 
     methods = f"[{name},ncl_{name},bayesncl_{name}]"
@@ -256,7 +259,9 @@ def test_host_and_variants_can_be_compared(name, images, tmp_path):
         ("mocov2plus", "momentum=5", "momentum=5: a section with keys of its own"),
     ],
 )
-def test_recipes_of_the_host_are_checked_as_ours(name, change, expected, jpegs, tmp_path, capsys):
+def test_recipes_of_solo_learns_methods_are_checked_as_ours(
+    name, change, expected, jpegs, tmp_path, capsys
+):
     images = jpegs
     if change.startswith("data"):
         images = tmp_path / "unlabelled"
@@ -290,7 +295,7 @@ def test_data_that_the_loss_cannot_take_are_refused():
 
 @pytest.mark.parametrize("folder", ["demo", "cifar", "custom"])
 @pytest.mark.parametrize("name", LOSS_INPUTS)
-def test_host_and_variants_have_recipes(folder, name):
+def test_method_and_variants_have_recipes(folder, name):
     """Alike but for what makes a method another: ready for a comparison."""
     recipes = [
         compose_recipe(str(RECIPES / "pretrain" / folder), prefix + name, ["++data.train_path=x"])
@@ -303,7 +308,7 @@ def test_host_and_variants_have_recipes(folder, name):
             assert cfg.get(key) == recipes[0].get(key)
 
 
-def test_every_setting_of_the_hosts_methods_is_documented_as_it_is():
+def test_every_setting_of_solo_learns_methods_is_documented_as_it_is():
     rows = re.findall(
         r"^\| `(\w+)` \| ([\w, ]+) \| (\S+) \| (.+) \| (.+) \|$",
         (ROOT / "docs/settings.md").read_text(),

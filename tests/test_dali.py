@@ -26,10 +26,11 @@ from test_hosts import recipe
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.training.dali import pretrain_data
 
 RECIPE = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "ncl"]
 
-hosts_fault = pytest.mark.xfail(
+solo_learns_fault = pytest.mark.xfail(
     raises=AssertionError,
     strict=True,
     reason="a fault of solo-learn's own DALI data; once it passes there, take this mark away",
@@ -57,27 +58,29 @@ def settings(folder, *overrides: str):
 
 def dali_loader(folder, *, epoch: int = 0, seed: int = 5, world_size: int = 1):
     """The training loader outside of a trainer."""
-    data = adapter().dali_pretrain(settings(folder, f"seed={seed}"))
+    data = pretrain_data(settings(folder, f"seed={seed}"))
     data.trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=world_size)
     return data.train_dataloader()
 
 
 @pytest.mark.parametrize(
-    ("hosts_own", "images", "more", "steps_per_epoch"),
+    ("own_encodes", "images", "more", "steps_per_epoch"),
     [
         pytest.param(None, 16, ["++accumulate_grad_batches=3"], 4, id="ours, accumulated"),
         pytest.param(None, 18, ["validation"], 4, id="ours, two are left over, validation"),
         pytest.param(None, 18, ["++limit_train_batches=3"], 3, id="ours, epochs cut short"),
-        pytest.param(False, 18, [], 4, id="the host's, two are left over", marks=hosts_fault),
+        pytest.param(
+            False, 18, [], 4, id="solo-learn's, two are left over", marks=solo_learns_fault
+        ),
     ],
 )
 def test_every_epoch_has_all_its_steps_and_no_image_twice(
-    folders, tmp_path, hosts_own, images, more, steps_per_epoch
+    folders, tmp_path, own_encodes, images, more, steps_per_epoch
 ):
     """Users of solo-learn met halved, skipped and incomplete epochs (its issues 265 and 346)."""
     folder = folders[images]
     more = [f"data.val_path={folder}/val" if key == "validation" else key for key in more]
-    steps = pretrain(folder, tmp_path, "max_epochs=3", *more, hosts_own=hosts_own)
+    steps = pretrain(folder, tmp_path, "max_epochs=3", *more, own_encodes=own_encodes)
     for epoch in range(3):
         seen = of_epoch(steps, epoch)
         assert len(seen) == BATCH * steps_per_epoch, epoch
@@ -192,7 +195,7 @@ def two_nodes(folders, tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("data", ["ours", pytest.param("the host's", marks=hosts_fault)])
+@pytest.mark.parametrize("data", ["ours", pytest.param("solo-learn's", marks=solo_learns_fault)])
 def test_two_nodes_share_an_epoch(two_nodes, data):
     first, second = two_nodes[data]
     for epoch in range(3):
@@ -200,7 +203,7 @@ def test_two_nodes_share_an_epoch(two_nodes, data):
         assert len({*of_epoch(first, epoch), *of_epoch(second, epoch)}) == 16, epoch
 
 
-@pytest.mark.parametrize("data", ["ours", pytest.param("the host's", marks=hosts_fault)])
+@pytest.mark.parametrize("data", ["ours", pytest.param("solo-learn's", marks=solo_learns_fault)])
 def test_indexes_of_different_images_differ_on_two_nodes(two_nodes, data):
     """Images of one index are positives of each other in solo-learn main."""
     for first, second in zip(*two_nodes[data], strict=True):
@@ -245,7 +248,7 @@ def test_equalization_is_refused(folders):
     cfg = settings(folders[16])
     cfg.augmentations[0].equalization.prob = 0.1
     with pytest.raises(InputError, match=r"data.format=dali cannot equalize"):
-        adapter().dali_pretrain(cfg)
+        pretrain_data(cfg)
 
 
 def test_unreadable_file_is_named(tmp_path, capsys):

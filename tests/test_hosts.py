@@ -1,11 +1,15 @@
 """Both releases of solo-learn mean the same: main's meaning."""
 
+import ast
+import inspect
 import math
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from solo_bayesncl import adapters
-from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters import Adapter, adapter
 from solo_bayesncl.data.transforms import evaluation_transform, probe_transform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.losses import info_nce
@@ -36,7 +40,7 @@ needs_main = pytest.mark.skipif(OLD_RELEASE, reason="solo-learn 1.0.2 lacks data
 
 
 def recipe(images: Path, out: Path, name: str, *overrides: str):
-    """A checked, host-completed pretraining configuration."""
+    """A checked pretraining configuration with solo-learn's defaults."""
     cfg = compose_recipe(str(RECIPES / "pretrain/cifar"), name, [])
     cfg.merge_with_dotlist(
         [o.lstrip("+") for o in tiny(images, out, *overrides) if not o.startswith("augmentations")]
@@ -65,8 +69,66 @@ def test_crops_and_classes_are_counted(images, tmp_path):
     assert cfg.data.num_classes == 6
 
 
+ADAPTERS = {
+    "main": Path(adapters.__file__).with_name("main.py"),
+    "1.0.2": Path(adapters.__file__).with_name("v1_0_2") / "__init__.py",
+}
+FUNCTIONS = {
+    name: member
+    for name, member in vars(Adapter).items()
+    if isinstance(member, FunctionType) and not name.startswith("_")
+}
+
+
+@pytest.mark.parametrize("release", ADAPTERS)
+def test_adapters_offer_what_the_protocol_names(release):
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse(ADAPTERS[release].read_text()).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+    )
+    assert sorted(names) == sorted([*Adapter.__annotations__, *FUNCTIONS])
+
+
+def test_functions_of_the_adapter_take_the_arguments_of_the_protocol():
+    assert all(hasattr(adapter(), name) for name in Adapter.__annotations__)
+    for name, function in FUNCTIONS.items():
+        _, *parameters = inspect.signature(function).parameters.values()
+        own = inspect.signature(getattr(adapter(), name)).parameters.values()
+        assert [(p.name, p.default) for p in own] == [(p.name, p.default) for p in parameters]
+
+
+def test_dropping_the_old_release_is_deleting_its_folder():
+    package = Path(adapters.__file__).parents[1]
+    for path in package.rglob("*.py"):
+        if "v1_0_2" not in path.parts:
+            modules = [
+                node.module or ""
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.ImportFrom)
+            ]
+            assert not any("v1_0_2" in module for module in modules), path
+
+
+def test_importing_and_registering_change_nothing_in_solo_learn_but_its_registry(tmp_path):
+    worker = Path(__file__).with_name("hosts_worker.py")
+    subprocess.run([sys.executable, "-W", "ignore", worker, tmp_path], check=True)
+    imported, registered, patched = (tmp_path / "changed").read_text().split("\n")
+    assert imported == registered == ""
+    assert "solo.methods.linear.accuracy_at_k" in patched.split()
+
+
+def test_missing_dali_is_reported(images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    monkeypatch.delitem(sys.modules, "solo_bayesncl.training.dali", raising=False)
+    cfg = recipe(images, tmp_path, "ncl", "data.num_workers=1")
+    cfg.data.format, cfg.dali.device = "dali", "cpu"
+    with pytest.raises(InputError, match="data.format=dali needs NVIDIA DALI.*doctor"):
+        pretrain(cfg)
+
+
 class Steps:
-    """Trains a method for some steps with the host's Lightning and keeps what happened."""
+    """Trains a method for some steps with solo-learn's Lightning and keeps what happened."""
 
     def __init__(self, cfg, steps: int = 6, epochs: int = 2, **trainer_options):
         pl = adapter().pl
@@ -228,7 +290,7 @@ def test_simclr_takes_all_crops_into_one_loss():
     assert model.logged["train_nce_loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_other_methods_of_the_host_take_the_same_recipe(images, tmp_path):
+def test_other_methods_of_solo_learn_take_the_same_recipe(images, tmp_path):
     cfg = compose_recipe(str(RECIPES / "pretrain/custom"), "simclr", [])
     cfg.merge_with_dotlist(
         [
@@ -256,7 +318,7 @@ def test_other_methods_of_the_host_take_the_same_recipe(images, tmp_path):
 
 
 def test_gather_returns_the_whole_gradient(tmp_path):
-    """Compared with one process that holds all rows; 1.0.2 keeps a share of it."""
+    """Compared with one process that holds all rows; 1.0.2's own `gather` keeps a share of it."""
     rows = torch.randn(6, 4, dtype=torch.float64)
     torch.save(rows, tmp_path / "rows.pt")
     mp.spawn(gather_gradient, (2, str(tmp_path)), nprocs=2)

@@ -73,7 +73,7 @@ def test_register_adds_both_methods_once():
 
 
 @pytest.mark.parametrize("method", ["ncl", "bayesncl"])
-def test_methods_are_simclr_of_the_host(method):
+def test_methods_are_solo_learns_simclr(method):
     from solo.methods import SimCLR
 
     assert issubclass(adapter().METHODS[method], SimCLR)

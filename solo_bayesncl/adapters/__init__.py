@@ -1,5 +1,6 @@
-"""Which solo-learn is installed, and how do we talk to it? Nothing else asks."""
+"""Which solo-learn is installed, and how is it called? No other folder asks."""
 
 from solo_bayesncl.adapters.installed import MISSING, adapter, find, scripts_use_hydra
+from solo_bayesncl.adapters.protocol import Adapter
 
-__all__ = ["MISSING", "adapter", "find", "scripts_use_hydra"]
+__all__ = ["MISSING", "Adapter", "adapter", "find", "scripts_use_hydra"]

@@ -1,21 +1,8 @@
-"""The installed solo-learn behind one interface.
+"""Finds the installed solo-learn and returns its adapter.
 
 Two releases install the package `solo`: 1.0.2 (PyPI, 2021) and main (GitHub, 1.0.3 and later).
-Their differences live in one module each; nothing else asks which is installed. The contract is
-main's: a method is `Method(cfg: DictConfig)` with main's attributes and hooks, and a recipe means
-on both what it means on main. Both modules offer:
-
-- `NAME`, `pl` (the Lightning namespace), `BaseMethod`, `SimCLR`, `Checkpointer`, `KNN`;
-- `METHODS` (the registry), `method_names()`, `backbone_names()`, `FORMATS`;
-- `method(name)`: a contrastive method of the host with main's contract, None if it lacks it;
-- `mend()`: puts right what is wrong in modules that the host's own scripts use, too; for commands
-  of this package only;
-- `check(cfg)`: refuses what the release lacks;
-- `pretrain_cfg(cfg)`, `linear_cfg(cfg)`: defaults and learning-rate scaling;
-- `build(cfg)`, `backbone(name, method, kwargs, cifar_stem)`, `linear_model(backbone, cfg, ...)`;
-- `pretrain_transform(cfg)`, `pretrain_loader(cfg)`, `labelled_loaders(cfg, train, val transform)`;
-- `dali_pretrain(cfg)`, `dali_linear(cfg, train_loader)`: data modules;
-- `precision(value)`, `strategy(name)`: what the release's Lightning calls them.
+Their differences live in one adapter each, behind `solo_bayesncl.adapters.protocol.Adapter`; to
+drop a release, delete its adapter and its line in `_ADAPTERS`.
 """
 
 import importlib
@@ -24,8 +11,9 @@ import importlib.util
 import warnings
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from typing import cast
 
+from solo_bayesncl.adapters.protocol import Adapter
 from solo_bayesncl.errors import InputError
 
 MISSING = """solo-learn is not installed. Install one of its two releases:
@@ -36,8 +24,8 @@ MISSING = """solo-learn is not installed. Install one of its two releases:
     git clone https://github.com/vturrisi/solo-learn
     pip install "setuptools<81" wheel && pip install --no-build-isolation ./solo-learn"""
 
-# the module that tells the releases apart, and the adapter for each
-_LAYOUTS = {
+# a file that only one release has -> the adapter of that release
+_ADAPTERS = {
     "data/pretrain_dataloader.py": "solo_bayesncl.adapters.main",
     "utils/pretrain_dataloader.py": "solo_bayesncl.adapters.v1_0_2",
 }
@@ -47,7 +35,7 @@ def find() -> tuple[str, str] | None:
     """(version, adapter module) of the installed solo-learn without importing it, or None."""
     spec = importlib.util.find_spec("solo")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        for marker, module in _LAYOUTS.items():
+        for marker, module in _ADAPTERS.items():
             if (Path(folder) / marker).exists():
                 try:
                     version = importlib.metadata.version("solo-learn")
@@ -64,7 +52,7 @@ def scripts_use_hydra() -> bool:
 
 
 @cache
-def adapter() -> ModuleType:
+def adapter() -> Adapter:
     """The adapter of the installed solo-learn; imports solo-learn, which takes seconds.
 
     Raises:
@@ -75,9 +63,9 @@ def adapter() -> ModuleType:
         raise InputError(MISSING)
     version, module = found
     try:
-        # recorded, so not shown: deprecations in old dependencies, nothing a user could change
+        # recorded, so not shown: deprecations in old dependencies that a user cannot change
         with warnings.catch_warnings(record=True):
-            return importlib.import_module(module)
+            return cast(Adapter, importlib.import_module(module))
     except ImportError as error:
         raise InputError(
             f"solo-learn {version} is installed but cannot be imported: {error}\n"

@@ -1,10 +1,10 @@
 """solo-learn main (GitHub, 1.0.3 and later, `lightning` 2.x)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
-from types import ModuleType
+from typing import Any
 
 import lightning.pytorch as pl
 import solo.methods.base
@@ -22,39 +22,43 @@ from solo.utils.checkpointer import Checkpointer as SoloCheckpointer
 from solo.utils.knn import WeightedKNNClassifier as KNN  # noqa: N814
 from solo.utils.misc import make_contiguous
 from torch import nn
-from torch.utils.data import DataLoader
 
+from solo_bayesncl.adapters.datasets import portable
+from solo_bayesncl.adapters.protocol import Crops
 from solo_bayesncl.adapters.shared import (
     CheckpointerMixin,
-    cap_top_k,
     continue_momentum,
-    dali_missing,
-    default,
-    headless,
-    over_processes,
+    loader_options,
+    multi_crop,
+    patch_metrics,
+    remove_head,
+    requires_dali,
+    set_defaults,
 )
-from solo_bayesncl.data.loaders import portable
 from solo_bayesncl.errors import InputError
 
-__all__ = ["KNN", "METHODS", "BaseMethod", "Checkpointer", "SimCLR", "pl"]
+__all__ = [
+    "NAME", "FORMATS", "MORE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
+    "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg", "method",
+    "method_names", "backbone_names", "build", "backbone", "linear_model", "pretrain_transform",
+    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision", "strategy",
+]  # fmt: skip
 
 NAME = "solo-learn main"
-FORMATS = ("image_folder", "dali", "h5")
-H5_DATASETS = ("imagenet", "imagenet100")
+FORMATS: tuple[str, ...] = ("image_folder", "dali", "h5")
 MORE = ""
+_H5_DATASETS = ("imagenet", "imagenet100")
 
 
 @cache
 def patch_solo_learn() -> None:
-    solo.methods.linear.accuracy_at_k = cap_top_k(solo.methods.linear.accuracy_at_k)
-    for module in (solo.methods.base, solo.methods.linear):
-        module.weighted_mean = over_processes(module.weighted_mean)
+    patch_metrics(solo.methods.base, solo.methods.linear)
     BaseMomentumMethod.on_train_start = continue_momentum
-    _read_h5_itself()
+    _patch_h5_listing()
 
 
-def _read_h5_itself() -> None:
-    """The host keeps the list of a file's images in the home folder, by the file's name alone.
+def _patch_h5_listing() -> None:
+    """solo-learn caches the list of a file's images in the home folder, by the file's name alone.
 
     Another file of that name would be read with the list of the first.
     """
@@ -80,33 +84,16 @@ class Checkpointer(CheckpointerMixin, SoloCheckpointer):
     """solo-learn's, with whole checkpoints and the last epoch's."""
 
 
-def method_names() -> tuple[str, ...]:
-    return tuple(name for name in METHODS if name not in ("base", "linear"))
-
-
-def method(name: str) -> type[BaseMethod] | None:
-    return METHODS.get(name)
-
-
-def backbone_names() -> tuple[str, ...]:
-    return tuple(BaseMethod._BACKBONES)
-
-
 def check(cfg: DictConfig) -> None:
-    """Refuses combinations that this release has no data set for.
-
-    Raises:
-        InputError: names the key to change.
-    """
     dataset, h5 = cfg.data.dataset, cfg.data.get("format") == "h5"
-    if h5 and dataset not in H5_DATASETS:
+    if h5 and dataset not in _H5_DATASETS:
         raise InputError(
-            f"data.format=h5 is for data.dataset={' or '.join(H5_DATASETS)}, not {dataset}: change "
-            "it, or set data.format=image_folder."
+            f"data.format=h5 is for data.dataset={' or '.join(_H5_DATASETS)}, not {dataset}: "
+            "change it, or set data.format=image_folder."
         )
     if h5 and find_spec("h5py") is None:
         raise InputError('data.format=h5 needs h5py: `pip install "solo-bayesncl[h5]"`.')
-    if _fraction(cfg) > 0 and (h5 or dataset not in (*H5_DATASETS, "custom")):
+    if _fraction(cfg) > 0 and (h5 or dataset not in (*_H5_DATASETS, "custom")):
         raise InputError(
             f"data.fraction={cfg.data.fraction} is for image folders, not for "
             f"{'data.format=h5' if h5 else f'data.dataset={dataset}'}: leave it out."
@@ -118,21 +105,44 @@ def _fraction(cfg: DictConfig) -> float:
     return -1 if fraction is None else fraction
 
 
+def _with_our_defaults(cfg: DictConfig) -> DictConfig:
+    return set_defaults(cfg, {"dali.device": "gpu", "data.fraction": -1})
+
+
 def pretrain_cfg(cfg: DictConfig) -> DictConfig:
-    default(cfg, "dali.device", "gpu")
-    cfg.data.fraction = _fraction(cfg)
-    return pretrain_args.parse_cfg(cfg)
+    return pretrain_args.parse_cfg(_with_our_defaults(cfg))
 
 
 def linear_cfg(cfg: DictConfig) -> DictConfig:
-    default(cfg, "dali.device", "gpu")
-    cfg.data.fraction = _fraction(cfg)
-    return linear_args.parse_cfg(cfg)
+    return linear_args.parse_cfg(_with_our_defaults(cfg))
+
+
+def method(name: str) -> type[Any] | None:
+    return METHODS.get(name)
+
+
+def method_names() -> tuple[str, ...]:
+    return tuple(name for name in METHODS if name not in ("base", "linear"))
+
+
+def backbone_names() -> tuple[str, ...]:
+    return tuple(BaseMethod._BACKBONES)
 
 
 def build(cfg: DictConfig) -> BaseMethod:
-    model = METHODS[cfg.method](cfg)
-    # a list of omegaconf's in the optimizer's state could not be loaded when resuming
+    return _resumable(METHODS[cfg.method](cfg))
+
+
+def backbone(name: str, method: str | None, kwargs: dict, cifar_stem: bool) -> nn.Module:
+    return remove_head(BaseMethod._BACKBONES[name](method, **kwargs), name, cifar_stem)
+
+
+def linear_model(backbone: nn.Module, cfg: DictConfig, loss_func=None, mixup_func=None) -> Any:
+    return _resumable(LinearModel(backbone, cfg=cfg, loss_func=loss_func, mixup_func=mixup_func))
+
+
+def _resumable(model: Any) -> Any:
+    # omegaconf's lists in the state of an optimizer cannot be loaded with `weights_only=True`
     model.extra_optimizer_args = OmegaConf.to_container(
         OmegaConf.create(model.extra_optimizer_args)
     )
@@ -140,38 +150,14 @@ def build(cfg: DictConfig) -> BaseMethod:
     return model
 
 
-def backbone(name: str, method: str, kwargs: dict, cifar_stem: bool) -> nn.Module:
-    return headless(BaseMethod._BACKBONES[name](method, **kwargs), name, cifar_stem)
-
-
-def linear_model(backbone, cfg: DictConfig, loss_func=None, mixup_func=None) -> LinearModel:
-    model = LinearModel(backbone, cfg=cfg, loss_func=loss_func, mixup_func=mixup_func)
-    model.extra_optimizer_args = OmegaConf.to_container(
-        OmegaConf.create(model.extra_optimizer_args)
-    )
-    make_contiguous(model)
-    return model
-
-
-def _crops(cfg: DictConfig, build_transform: Callable):
-    """All crops of an image; `build_transform` takes the data set's name and an augmentation."""
-    return pretrain_dataloader.FullTransformPipeline(
-        [
-            pretrain_dataloader.NCropAugmentation(
-                build_transform(cfg.data.dataset, augmentation), augmentation.num_crops
-            )
-            for augmentation in cfg.augmentations
-        ]
-    )
-
-
-def pretrain_transform(cfg: DictConfig):
-    return _crops(cfg, pretrain_dataloader.build_transform_pipeline)
+def pretrain_transform(cfg: DictConfig) -> Callable:
+    build_transform = partial(pretrain_dataloader.build_transform_pipeline, cfg.data.dataset)
+    return multi_crop(pretrain_dataloader, cfg, build_transform)
 
 
 @contextmanager
-def _explained_fraction(cfg: DictConfig):
-    """Turns what scikit-learn raises for a share that has not each class into one message."""
+def _explain_fraction(cfg: DictConfig) -> Iterator[None]:
+    """Explains what scikit-learn raises for a fraction that does not hold every class."""
     try:
         yield
     except ValueError as error:
@@ -185,7 +171,7 @@ def _explained_fraction(cfg: DictConfig):
 
 def pretrain_loader(cfg: DictConfig):
     no_labels = cfg.data.no_labels
-    with _explained_fraction(cfg):
+    with _explain_fraction(cfg):
         dataset = pretrain_dataloader.prepare_datasets(
             cfg.data.dataset,
             pretrain_transform(cfg),
@@ -201,13 +187,11 @@ def pretrain_loader(cfg: DictConfig):
             dataset.images, _ = train_test_split(
                 dataset.images, train_size=cfg.data.fraction, random_state=42
             )
-    return pretrain_dataloader.prepare_dataloader(
-        dataset, batch_size=cfg.optimizer.batch_size, num_workers=cfg.data.num_workers
-    )
+    return pretrain_dataloader.prepare_dataloader(dataset, **loader_options(cfg))
 
 
-def labelled_loaders(cfg: DictConfig, train_transform, val_transform):
-    with _explained_fraction(cfg):
+def labelled_loaders(cfg: DictConfig, train_transform: Callable, val_transform: Callable):
+    with _explain_fraction(cfg):
         train, val = classification_dataloader.prepare_datasets(
             cfg.data.dataset,
             train_transform,
@@ -217,42 +201,26 @@ def labelled_loaders(cfg: DictConfig, train_transform, val_transform):
             data_format="image_folder" if cfg.data.format == "dali" else cfg.data.format,
             data_fraction=_fraction(cfg),
         )
-    return classification_dataloader.prepare_dataloaders(
-        train, val, batch_size=cfg.optimizer.batch_size, num_workers=cfg.data.num_workers
-    )
+    return classification_dataloader.prepare_dataloaders(train, val, **loader_options(cfg))
 
 
-def dali_pretrain(cfg: DictConfig) -> pl.LightningDataModule:
-    dali, build_transform = _dali()
+def dali_augmentations(cfg: DictConfig) -> Callable[[], Crops]:
+    with requires_dali():
+        from solo.data.dali_dataloader import build_transform_pipeline_dali
     if any(augmentation.equalization.prob for augmentation in cfg.augmentations):
         raise InputError(
             "data.format=dali cannot equalize: set augmentations.INDEX.equalization.prob=0, or "
             "data.format=image_folder."
         )
-    make_crops = partial(_crops, cfg, partial(build_transform, dali_device=cfg.dali.device))
-    return dali.data_module(pl, partial(dali.DALILoader, pretrain_loader(cfg), make_crops, cfg))
-
-
-def dali_linear(cfg: DictConfig, train_loader: DataLoader) -> pl.LightningDataModule:
-    dali, _ = _dali()
-    make_crops = partial(dali.probe_crops, cfg)
-    return dali.data_module(pl, partial(dali.LabelledLoader, train_loader, make_crops, cfg))
-
-
-def _dali() -> tuple[ModuleType, Callable]:
-    """Our loaders and the host's builder of augmentations; both need DALI."""
-    try:
-        from solo.data.dali_dataloader import build_transform_pipeline_dali
-
-        from solo_bayesncl.adapters import dali
-    except ImportError as error:
-        raise dali_missing(error) from error
-    return dali, build_transform_pipeline_dali
+    build_transform = partial(
+        build_transform_pipeline_dali, cfg.data.dataset, dali_device=cfg.dali.device
+    )
+    return partial(multi_crop, pretrain_dataloader, cfg, build_transform)
 
 
 def precision(value: str | int) -> str | int:
     return value
 
 
-def strategy(name: str | None):
+def strategy(name: str | None) -> Any:
     return DDPStrategy(find_unused_parameters=False) if name == "ddp" else name or "auto"

@@ -1,7 +1,10 @@
 """What the adapters of both releases share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -10,13 +13,20 @@ from torch import Tensor, nn
 
 from solo_bayesncl.errors import InputError
 
-N_CLASSES = {"cifar10": 10, "cifar100": 100, "stl10": 10, "imagenet": 1000, "imagenet100": 100}
+
+def set_defaults(cfg: DictConfig, defaults: Mapping[str, Any]) -> DictConfig:
+    """Sets dotted keys where they are absent or null, in place."""
+    for key, value in defaults.items():
+        if OmegaConf.select(cfg, key) is None:
+            OmegaConf.update(cfg, key, value, force_add=True)
+    return cfg
 
 
-def default(cfg: DictConfig, key: str, value: object) -> None:
-    """Sets `key` (dotted) to `value` where it is absent or null."""
-    if OmegaConf.select(cfg, key) is None:
-        OmegaConf.update(cfg, key, value, force_add=True)
+def patch_metrics(base: ModuleType, linear: ModuleType) -> None:
+    """Corrects the accuracies and means of `solo.methods.base` and `solo.methods.linear`."""
+    linear.accuracy_at_k = cap_top_k(linear.accuracy_at_k)
+    for module in (base, linear):
+        module.weighted_mean = mean_over_ranks(module.weighted_mean)
 
 
 def cap_top_k(accuracy_at_k: Callable) -> Callable:
@@ -28,11 +38,10 @@ def cap_top_k(accuracy_at_k: Callable) -> Callable:
     return capped
 
 
-def over_processes(weighted_mean: Callable) -> Callable:
-    """solo-learn's mean over validation batches, over those of all processes by their images.
+def mean_over_ranks(weighted_mean: Callable) -> Callable:
+    """solo-learn's mean over validation batches, weighted by the images of every process.
 
-    It takes the mean of each process's and then, where that is logged, the mean of these, as if
-    every process had as many images.
+    solo-learn averages the means of the processes as if each had the same number of images.
     """
 
     def mean(outputs: Sequence[dict], key: str, batch_size_key: str) -> Tensor:
@@ -47,8 +56,8 @@ def over_processes(weighted_mean: Callable) -> Callable:
     return mean
 
 
-def continue_momentum(model) -> None:
-    """`on_train_start` of a momentum method: a resumed run goes on at its momentum, not the first.
+def continue_momentum(model: Any) -> None:
+    """`on_train_start` of a momentum method: a resumed run continues at its momentum.
 
     Args:
         model: has `last_step` and `momentum_updater`; its run is starting or resuming.
@@ -59,18 +68,22 @@ def continue_momentum(model) -> None:
     )
 
 
-def number_of_classes(cfg: DictConfig) -> int:
-    """Classes of a named data set, or the folders of a custom one (1 without labels)."""
-    known = N_CLASSES.get(cfg.data.dataset)
-    folders = 0 if known else sum(entry.is_dir() for entry in Path(cfg.data.train_path).iterdir())
-    return known or max(1, folders)
+def global_indexes(method: Any, batch: Tensor) -> Tensor:
+    """(B,) places of a process's images in the batch of all processes.
+
+    Args:
+        method: has `global_rank`.
+        batch: (B, ...) on the device of the result. B must be the same in every process.
+    """
+    size = batch.size(0)
+    return torch.arange(size, device=batch.device) + method.global_rank * size
 
 
 class CheckpointerMixin:
-    """For a Checkpointer of the host: whole files, by all processes, and also of the last epoch.
+    """Mixin, listed before solo-learn's Checkpointer, that never leaves a partial checkpoint.
 
-    A checkpoint is written beside its place and renamed, so that a killed run leaves no half file;
-    all processes take part, as Lightning saves with a barrier; and the last epoch, which
+    A checkpoint is written under another name and renamed, so that a killed run leaves no partial
+    file. All processes take part, since Lightning saves with a barrier, and the last epoch, which
     `frequency` can miss, is saved too.
 
     Attributes:
@@ -105,15 +118,7 @@ class CheckpointerMixin:
         self.last_ckpt = checkpoint
 
 
-def dali_missing(error: ImportError) -> InputError:
-    """What to say where DALI cannot be imported."""
-    return InputError(
-        f"data.format=dali needs NVIDIA DALI, which cannot be imported: {error}. "
-        "Install the package that `solo-bayesncl doctor` names, or set data.format=image_folder."
-    )
-
-
-def headless(backbone: nn.Module, name: str, cifar_stem: bool) -> nn.Module:
+def remove_head(backbone: nn.Module, name: str, cifar_stem: bool) -> nn.Module:
     """A ResNet without its classification layer and, for CIFAR, with solo-learn's 3x3 stem."""
     if name.startswith("resnet"):
         backbone.fc = nn.Identity()
@@ -121,3 +126,36 @@ def headless(backbone: nn.Module, name: str, cifar_stem: bool) -> nn.Module:
             backbone.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=2, bias=False)
             backbone.maxpool = nn.Identity()
     return backbone
+
+
+def multi_crop(solo_data: ModuleType, cfg: DictConfig, build: Callable) -> Callable:
+    """All crops of an image, by solo-learn's classes.
+
+    Args:
+        solo_data: solo-learn's module of pretraining data.
+        cfg: a recipe with `augmentations`.
+        build: from an entry of `augmentations` to the transform of one crop.
+    """
+    return solo_data.FullTransformPipeline(
+        [
+            solo_data.NCropAugmentation(build(augmentation), augmentation.num_crops)
+            for augmentation in cfg.augmentations
+        ]
+    )
+
+
+def loader_options(cfg: DictConfig) -> dict[str, int]:
+    """Keyword arguments of solo-learn's loaders."""
+    return {"batch_size": cfg.optimizer.batch_size, "num_workers": cfg.data.num_workers}
+
+
+@contextmanager
+def requires_dali() -> Iterator[None]:
+    """Imports of NVIDIA DALI; raises `InputError` where it cannot be imported."""
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"data.format=dali needs NVIDIA DALI, which cannot be imported: {error}. Install the "
+            "package that `solo-bayesncl doctor` names, or set data.format=image_folder."
+        ) from error

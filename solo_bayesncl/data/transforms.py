@@ -8,28 +8,10 @@ pretraining used.
 import copy
 
 from omegaconf import DictConfig, open_dict
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch.utils.data import Dataset
 from torchvision import transforms as T
 
-STATISTICS = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "stl10": ((0.4914, 0.4823, 0.4466), (0.247, 0.243, 0.261)),
-    "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-    "imagenet100": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-}
-
-
-# sizes of the data sets whose images all have the same one
-SIZES = {"cifar10": 32, "cifar100": 32, "stl10": 96}
-
-
-def statistics(dataset: str, cfg: DictConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) of the normalisation: the data set's, else `mean` and `std` of `cfg`."""
-    custom = (cfg.get("mean", IMAGENET_DEFAULT_MEAN), cfg.get("std", IMAGENET_DEFAULT_STD))
-    mean, std = STATISTICS.get(dataset, custom)
-    return tuple(mean), tuple(std)
+from solo_bayesncl.adapters.datasets import SIZES, statistics
 
 
 def labelled_size(dataset: str, crop: DictConfig) -> int:

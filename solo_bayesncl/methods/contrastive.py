@@ -1,16 +1,17 @@
-"""Codes in other contrastive methods of the host: MoCo v2+, MoCo v3, SupCon and NNCLR.
+"""Codes in other contrastive methods of solo-learn: MoCo v2+, MoCo v3, SupCon and NNCLR.
 
-The host's method stays what it is. What its loss compares is exchanged for codes, in the outputs of
-its `forward` and `momentum_forward`, and the gate's KL term is added to its loss.
+solo-learn's method stays as it is. The loss inputs are replaced by codes, in the outputs of its
+`forward` and `momentum_forward`, and the gate's KL term is added to its loss.
 """
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -23,11 +24,11 @@ from solo_bayesncl.recipes import method_kwargs as settings
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What the loss of a method of the host compares.
+    """The outputs of a solo-learn method that its loss takes.
 
     Attributes:
-        online: name in the outputs of `forward` -> the head it is the output of. The first one gets
-            the gradient: it is what the method's codes are.
+        online: name in the outputs of `forward` -> the head that returns it. The first one receives
+            the gradient; its codes are the method's.
         momentum: the same for `momentum_forward`.
     """
 
@@ -44,57 +45,55 @@ LOSS_INPUTS = {
 
 
 @contextmanager
-def outputs_of(model: nn.Module, heads: dict[str, str]) -> Iterator[dict[str, Tensor]]:
-    """Keeps what heads return while the context is open: the hosts normalise some at once.
+def captured_outputs(model: nn.Module, heads: dict[str, str]) -> Iterator[dict[str, Tensor]]:
+    """Keeps the outputs of heads while the context is open: solo-learn normalises some at once.
 
     Args:
         model: has the heads as attributes.
         heads: name to keep the output under -> attribute.
     """
-    kept: dict[str, Tensor] = {}
+    captured: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable:
-        return lambda module, inputs, output: kept.update({name: output})
+    def capture(name: str) -> Callable:
+        return lambda module, inputs, output: captured.update({name: output})
 
-    hooks = [getattr(model, head).register_forward_hook(keep(name)) for name, head in heads.items()]
-    try:
-        yield kept
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks:
+        for name, head in heads.items():
+            hooks.enter_context(getattr(model, head).register_forward_hook(capture(name)))
+        yield captured
 
 
 class CodeLossMixin(NonNegativeMixin):
-    """Before a contrastive method of the host, whose loss then compares codes.
+    """Mixin, listed before a solo-learn method, that replaces its loss inputs by codes.
 
     Attributes:
-        compared: what is exchanged, set by `variants`.
+        loss_inputs: what is replaced, set by `variants`.
     """
 
-    compared: LossInputs
+    loss_inputs: LossInputs
 
     def __init__(self, cfg: DictConfig):
         super().__init__(cfg)
         if hasattr(self, "queue"):
-            # The hosts' random vectors are no codes, and would push all images away alike. Nothing
-            # is similar to a code of zeros, and no gradient comes from it.
+            # solo-learn's random vectors are not codes, and would repel all images alike. Zeros are
+            # similar to no code, and no gradient comes from them.
             self.queue.zero_()
-        # while a step runs: (codes, backbone features) of each of its views
+        # during a step: (codes, backbone features) of each of its views
         self._views: list[tuple[Encoding, Tensor]] | None = None
 
     @classmethod
     def add_and_assert_specific_cfg(cls, cfg: DictConfig) -> DictConfig:
         """Adds the method's defaults and checks its settings; raises `InputError`."""
-        if cls.compared.momentum:
-            cfg.momentum = cfg.get("momentum") or {}  # all of it has defaults
+        if cls.loss_inputs.momentum:
+            cfg.momentum = cfg.get("momentum") or {}  # each of its keys has a default
         cfg = super().add_and_assert_specific_cfg(cfg)
         settings.check_contrastive(cfg)
         return cfg
 
     def forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
-        """The parent's outputs, those that its loss compares as codes, and `query` (N, D).
+        """The parent's outputs with codes as loss inputs, and `query` (N, D).
 
-        That is the raw output of the head whose codes are the method's.
+        `query` is the raw output of the head whose codes are the method's.
         """
         return self._online(super().forward, X)
 
@@ -103,10 +102,10 @@ class CodeLossMixin(NonNegativeMixin):
         return self._online(super().multicrop_forward, X)
 
     def _online(self, forward: Callable, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
-        with outputs_of(self, self.compared.online) as raw:
+        with captured_outputs(self, self.loss_inputs.online) as raw:
             out = forward(X)
         encodings = self._encodings(raw, out.get("gate_logits"))
-        query = next(iter(self.compared.online))
+        query = next(iter(self.loss_inputs.online))
         if self._views is not None:
             self._views.append((encodings[query], out["feats"]))
         return {**out, **_codes(encodings), "query": raw[query]}
@@ -122,22 +121,19 @@ class CodeLossMixin(NonNegativeMixin):
         return encode(out["query"], out.get("gate_logits"), **self.code_options)
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
-        """The host's step, on codes.
-
-        Args:
-            batch: [indexes, crops, targets]; crops is a list of num_crops (B, 3, H, W) tensors.
-            batch_idx: index of the batch in its epoch.
-        """
+        """solo-learn's step on codes, plus the gate's KL term; arguments as in `NCL`."""
         self._views = []
         loss = super().training_step(batch, batch_idx)
-        views, feats = zip(*self._views, strict=True)
+        encodings, feats = zip(*self._views, strict=True)
         self._views = None
-        encoding = _concatenated(views)
-        self.log_codes(encoding, torch.cat(feats), batch[-1].repeat(len(views)), batch_idx)
+        encoding = _all_views(encodings)
+        feats = rearrange(list(feats), "views images dims -> (views images) dims")
+        targets = repeat(batch[-1], "images -> (views images)", views=len(encodings))
+        self.log_codes(encoding, feats, targets, batch_idx)
         return loss + self.kl_term(encoding)
 
     def kl_term(self, encoding: Encoding) -> Tensor | float:
-        """What is added to the host's loss."""
+        """The term that is added to solo-learn's loss."""
         return 0.0
 
 
@@ -145,9 +141,9 @@ def _codes(encodings: dict[str, Encoding]) -> dict[str, Tensor]:
     return {name: encoding.codes for name, encoding in encodings.items()}
 
 
-def _concatenated(views: Sequence[Encoding]) -> Encoding:
-    given = [name for name, value in vars(views[0]).items() if value is not None]
-    return Encoding(**{name: torch.cat([getattr(v, name) for v in views]) for name in given})
+def _all_views(encodings: Sequence[Encoding]) -> Encoding:
+    names = [name for name, value in vars(encodings[0]).items() if value is not None]
+    return Encoding(**{name: torch.cat([getattr(e, name) for e in encodings]) for name in names})
 
 
 class GatedCodeLossMixin(CodeLossMixin, GateMixin):
@@ -155,30 +151,30 @@ class GatedCodeLossMixin(CodeLossMixin, GateMixin):
 
     def __init__(self, cfg: DictConfig):
         super().__init__(cfg)
-        if self.compared.momentum:
+        if self.loss_inputs.momentum:
             self.momentum_gating_head = copy.deepcopy(self.gating_head).requires_grad_(False)
 
     def kl_term(self, encoding: Encoding) -> Tensor:
-        """KL of the gate's posterior from its prior, weighted."""
+        """Weighted KL divergence of the gate's posterior from its prior."""
         kl = bernoulli_kl(encoding.probs, self.prior_prob)
         self.log_step({"train_kl_loss": kl})
         return self.kl_lambda * kl
 
 
 class MomentumCodesMixin:
-    """Before `CodeLossMixin` where the keys are a momentum network's."""
+    """Mixin, listed before `CodeLossMixin`, that replaces the keys of a momentum network, too."""
 
     @torch.no_grad()
     def momentum_forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
-        """The parent's outputs, those that its loss compares as codes."""
-        with outputs_of(self, self.compared.momentum) as raw:
+        """The parent's outputs with codes as loss inputs."""
+        with captured_outputs(self, self.loss_inputs.momentum) as raw:
             out = super().momentum_forward(X)
         head = getattr(self, "momentum_gating_head", None)
         gate_logits = None if head is None else head(out["feats"])
         return {**out, **_codes(self._encodings(raw, gate_logits))}
 
     def _shared_step_momentum(self, X: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: N803
-        """The parent's; its classifier's loss, too, is 0 where no image has a label."""
+        """The parent's; the loss of its classifier, too, is 0 where no image has a label."""
         out = super()._shared_step_momentum(X, targets)
         if "loss" in out:
             out["loss"] = zero_without_labels(out["loss"], targets)
@@ -193,16 +189,16 @@ class MomentumCodesMixin:
         return pairs
 
 
-def variants(prefix: str, codes: type[CodeLossMixin]) -> dict[str, type]:
-    """`<prefix>_<method>` for each method of `LOSS_INPUTS` that the host has."""
+def variants(prefix: str, mixin: type[CodeLossMixin]) -> dict[str, type]:
+    """`<prefix>_<method>` for each method of `LOSS_INPUTS` that solo-learn has."""
     return {
-        f"{prefix}_{name}": _variant(adapter().method(name), compared, codes)
-        for name, compared in LOSS_INPUTS.items()
-        if adapter().method(name) is not None
+        f"{prefix}_{name}": _variant(method, loss_inputs, mixin)
+        for name, loss_inputs in LOSS_INPUTS.items()
+        if (method := adapter().method(name)) is not None
     }
 
 
-def _variant(method: type, compared: LossInputs, codes: type[CodeLossMixin]) -> type:
-    bases = (*((MomentumCodesMixin,) if compared.momentum else ()), codes, method)
-    members = {"compared": compared, "__doc__": f"The host's {method.__name__}, on codes."}
-    return type(codes.__name__ + method.__name__, bases, members)
+def _variant(method: type, loss_inputs: LossInputs, mixin: type[CodeLossMixin]) -> type:
+    bases = (*((MomentumCodesMixin,) if loss_inputs.momentum else ()), mixin, method)
+    members = {"loss_inputs": loss_inputs, "__doc__": f"solo-learn's {method.__name__} on codes."}
+    return type(mixin.__name__ + method.__name__, bases, members)

@@ -1,4 +1,4 @@
-"""What all methods on codes share: the non-negative head, the gate, and what they log."""
+"""Mixins of all methods on codes: non-negative projections, the gate, and what they log."""
 
 from typing import Any
 
@@ -14,7 +14,9 @@ from solo_bayesncl.recipes import method_kwargs as settings
 
 
 class NonNegativeMixin(StepLogMixin):
-    """Before a method of the host: non-negative codes, optionally of the k largest entries.
+    """Mixin, listed before a solo-learn method, that makes its projections non-negative.
+
+    Optionally only the k largest entries of a projection are kept.
 
     Extra cfg settings: `method_kwargs`, see `solo_bayesncl.recipes.method_kwargs`.
     """
@@ -37,12 +39,12 @@ class NonNegativeMixin(StepLogMixin):
         return encode(out["z"], out.get("gate_logits"), **self.code_options)
 
     def base_training_step(self, X: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: N803
-        """The parent's; the classifier's loss is 0 where no image of the batch has a label."""
+        """The parent's, with a classifier loss of 0 where no image of the batch has a label."""
         out = super().base_training_step(X, targets)
         return {**out, "loss": zero_without_labels(out["loss"], targets)}
 
     def log_codes(self, encoding: Encoding, feats: Tensor, targets: Tensor, batch_idx: int) -> None:
-        """Logs the statistics of a step, and at the first of an epoch those of the classes.
+        """Logs the statistics of a step, and interpretability at the first step of an epoch.
 
         Args:
             encoding: of all views of the batch, N rows.
@@ -58,7 +60,7 @@ class NonNegativeMixin(StepLogMixin):
             self.log_interpretability(spaces, targets)
 
     def statistics(self, encoding: Encoding) -> dict[str, Tensor]:
-        """What is logged at every step besides the loss."""
+        """Values logged at every step besides the loss."""
         empty = (encoding.codes.detach() == 0).all(dim=1)
         return {"train_empty_code_share": empty.float().mean()}
 
@@ -66,8 +68,8 @@ class NonNegativeMixin(StepLogMixin):
     def log_interpretability(self, spaces: dict[str, Tensor], targets: Tensor) -> None:
         """Logs all metrics of one batch as `<metric>_<space>`.
 
-        Those of the images that have a label; nan if none has, or values are not finite. They are
-        computed on the CPU, in a few tenths of a second (`benchmarks/metrics.py`), once an epoch.
+        Images without a label are left out; NaN if none has one, or values are not finite. Computed
+        on the CPU once an epoch, in a few tenths of a second (`benchmarks/metrics.py`).
 
         Args:
             spaces: name -> (N, any width).
@@ -81,18 +83,18 @@ class NonNegativeMixin(StepLogMixin):
             rows = rows.detach().float().cpu()[labelled]
             if len(rows) and rows.isfinite().all():
                 summary = metrics.summary(rows, labels)
-            else:  # nan rather than nothing: every process must log the same names
+            else:  # every process must log the same names
                 names = metrics.summary(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
                 summary = dict.fromkeys(names, torch.tensor(torch.nan))
             values |= {f"{name}_{space}": value.float() for name, value in summary.items()}
-        # on the module's device, in one copy: NCCL cannot reduce what is on the CPU
+        # one copy to the module's device: NCCL cannot reduce tensors on the CPU
         on_device = torch.stack(list(values.values())).to(targets.device)
         for name, value in zip(values, on_device, strict=True):
             self.log(name, value, on_step=False, on_epoch=True, sync_dist=True)
 
 
 def zero_without_labels(loss: Tensor, targets: Tensor) -> Tensor:
-    """`cross_entropy`, which is nan if every target is ignored, as 0 in that case.
+    """The loss, or 0 if every target is ignored: cross_entropy is NaN then.
 
     Args:
         loss: scalar.
@@ -102,10 +104,10 @@ def zero_without_labels(loss: Tensor, targets: Tensor) -> Tensor:
 
 
 class GateMixin(NonNegativeMixin):
-    """Before a method of the host: a learned gate per image and dimension of its codes.
+    """Mixin, listed before a solo-learn method, that gates each dimension of each image's code.
 
-    Extra cfg settings: `optimizer.gating_head_lr`: learning rate of the gating head, not scaled by
-    the batch size; the rest of the model's where it is absent.
+    Extra cfg settings: `optimizer.gating_head_lr`, the learning rate of the gating head, not scaled
+    by the batch size; by default that of the rest of the model.
     """
 
     def __init__(self, cfg: DictConfig):

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.shared import global_indexes
 from solo_bayesncl.methods.mixins import NonNegativeMixin
 from solo_bayesncl.objective import Objective, ncl_objective
 
@@ -28,7 +29,7 @@ class NCL(NonNegativeMixin, SimCLR):
         return ncl_objective(out["z"], indexes, temperature=self.temperature, **self.code_options)
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
-        """The host's step up to its contrastive loss, then this method's objective.
+        """The base class's step, then this method's objective.
 
         Args:
             batch: [indexes, crops, targets]; crops is a list of num_crops (B, 3, H, W) tensors.
@@ -38,18 +39,21 @@ class NCL(NonNegativeMixin, SimCLR):
             Scalar: the objective plus the online classifier's loss.
         """
         out = BaseMethod.training_step(self, batch, batch_idx)
-        targets = batch[-1]
         # Positives by place in the global batch: loaders may number samples per process only.
-        size = targets.size(0)
-        indexes = torch.arange(size, device=targets.device) + self.global_rank * size
-        heads = {key: torch.cat(out[key]) for key in ("z", "gate_logits") if key in out}
-        objective = self.objective(heads, indexes.repeat(self.num_crops))
+        indexes, targets = (
+            repeat(of_images, "images -> (views images)", views=self.num_crops)
+            for of_images in (global_indexes(self, batch[-1]), batch[-1])
+        )
+        rows = {
+            key: rearrange(out[key], "views images dims -> (views images) dims")
+            for key in ("feats", "z", "gate_logits")
+            if key in out
+        }
+        objective = self.objective(rows, indexes)
 
         terms = {"train_nce_loss": objective.nce}
         if objective.probs is not None:
             terms["train_kl_loss"] = objective.kl
         self.log_step(terms)
-        self.log_codes(
-            objective, torch.cat(out["feats"]), targets.repeat(self.num_crops), batch_idx
-        )
+        self.log_codes(objective, rows["feats"], targets, batch_idx)
         return objective.total + out["loss"]

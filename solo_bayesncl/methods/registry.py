@@ -1,17 +1,26 @@
-"""Adds our methods to solo-learn's registry."""
+"""The methods by name, and their registration in solo-learn."""
 
 import logging
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.methods.bayesncl import BayesNCL
+from solo_bayesncl.methods.contrastive import CodeLossMixin, GatedCodeLossMixin, variants
+from solo_bayesncl.methods.ncl import NCL
+
+METHODS: dict[str, type] = {
+    "ncl": NCL,
+    "bayesncl": BayesNCL,
+    **variants("ncl", CodeLossMixin),
+    **variants("bayesncl", GatedCodeLossMixin),
+}
 
 
 def register() -> None:
-    from solo_bayesncl.methods import METHODS
-
+    """Adds `METHODS` to `solo.methods.METHODS`; calling it again changes nothing."""
     registry = adapter().METHODS
     for name, method in METHODS.items():
         if registry.get(name, method) is not method:
             logging.getLogger(__name__).warning(
-                "solo-learn already has a method %r; it is replaced by that of solo_bayesncl.", name
+                "The method %r of solo-learn is overwritten by that of solo_bayesncl.", name
             )
         registry[name] = method

@@ -7,17 +7,16 @@ from torch import Tensor
 
 
 class StepLogMixin:
-    """Mixin, listed before a solo-learn method: what is logged of a step stays on its process.
+    """Mixin, listed before a solo-learn method, that reduces logged values once an epoch.
 
-    Asked for a value of each step and its mean over the epoch, with `sync_dist=True`, Lightning
-    reduces it over all processes at every step: a barrier and an all-reduce per value, and
-    solo-learn's base class logs three. Here the two are logged apart, under the names that
-    Lightning gives them: `<name>_step` is this process's, `<name>_epoch` is reduced once, at the
-    end of the epoch.
+    With `on_step=True, on_epoch=True, sync_dist=True` Lightning reduces a value over all processes
+    at every step: a barrier and an all-reduce per value, and solo-learn's base class logs three.
+    Here the two are logged separately, under Lightning's names: `<name>_step` is this process's,
+    `<name>_epoch` is reduced at the end of the epoch.
     """
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
-        """As Lightning's, but values of step and epoch over processes are those of `log_step`."""
+        """As Lightning's, but values of step and epoch over processes go to `log_step`."""
         over_processes = options.get("on_epoch") and options.get("sync_dist") and not args
         if self._is_training() and over_processes and options.get("on_step") in (None, True):
             self.log_step({name: value}, **options)
@@ -31,9 +30,8 @@ class StepLogMixin:
         """Logs scalars of a training step and their means over the epoch.
 
         Args:
-            values: name -> scalar on the module's device; a value elsewhere could not be reduced
-                where the process group is NCCL's.
-            options: others of Lightning's `log`.
+            values: name -> scalar on the module's device: NCCL cannot reduce it elsewhere.
+            options: further arguments of Lightning's `log`.
         """
         step = options | {"on_step": True, "on_epoch": False, "sync_dist": False}
         epoch = options | {"on_step": False, "on_epoch": True, "sync_dist": True}

@@ -1,49 +1,53 @@
-"""Images through NVIDIA DALI: what the torchvision loader reads, in its order, with its indexes.
+"""Batches read by NVIDIA DALI: the images, order and indexes of the torchvision loader.
 
-Both releases leave order and epochs to DALI's reader. It shuffles by a seed of its own, whatever
-that of the run; and where the last batch of an epoch is not filled, what was read of the next epoch
-is dropped with it: epochs, and even batches, then hold an image twice and miss others. Here the
-order comes from outside, and each epoch is a pipeline of its own that reads a list of files once
-from beginning to end. So there is nothing to reset, and an epoch depends on seed, epoch and process
-alone. What is done to an image is the host's.
+Both releases leave order and epochs to DALI's reader, which shuffles by a seed of its own. Where
+the last batch of an epoch is incomplete, solo-learn drops it together with what was already read of
+the next epoch: epochs, and even batches, then hold an image twice and miss others. Here the order
+is given, and each epoch is a pipeline of its own that reads a list of files once. So an epoch
+depends on seed, epoch and process alone. The augmentations are solo-learn's.
 
-Making a pipeline took 10 ms, and 1.2 ms more for every thousand files (CPU device, DALI 2.4).
+Building a pipeline took 10 ms, and 1.2 ms for every thousand files (CPU device, DALI 2.4).
+
+Importing this module raises `InputError` where DALI cannot be imported.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from nvidia.dali import fn, ops, pipeline_def, types
-from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from solo_bayesncl.data.transforms import statistics
+from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.datasets import statistics
+from solo_bayesncl.adapters.protocol import Crops
+from solo_bayesncl.adapters.shared import requires_dali
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import too_few_images
 from solo_bayesncl.training.seeding import SeededLoader
 
-_AHEAD = 4  # batches that DALI may have begun when it reports an error
+with requires_dali():
+    from nvidia.dali import fn, ops, pipeline_def, types
+    from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-Crops = Callable[[Any], Sequence[Any]]  # decoded images of a pipeline -> their crops
+_AHEAD = 4  # batches that DALI may have begun when it reports an error
 
 
 class DALILoader:
     """Batches of one process, `floor(images / (batch size * processes))` in every epoch.
 
-    Each is `[indexes, crops, targets]`, as the torchvision loader gives it: the images' places in
-    the data set (B,), a list of (B, 3, H, W) crops, and labels (B,), -1 where there are none. What
-    does not fill a batch in all processes is left out, other images in every epoch.
+    Each is `[indexes, crops, targets]`, as from the torchvision loader: the images' positions in
+    the data set (B,), a list of (B, 3, H, W) crops, and labels (B,), -1 where there are none.
+    Images that do not fill a batch in all processes are left out, other ones in every epoch.
 
     Args:
         loader: the torchvision loader of an image folder, with or without labels.
         make_crops: builds the augmentations; called for every pipeline.
-        cfg: settings after the host added its defaults.
+        cfg: configuration completed by solo-learn's defaults.
         trainer: Lightning's, which knows epoch, process and device.
 
     Raises:
@@ -84,18 +88,18 @@ class DALILoader:
         )
         pipeline.build()
         crops = [f"crop{number}" for number in range(pipeline.num_outputs - 1)]
-        given = 0
+        read = 0
         try:
             for (batch,) in DALIGenericIterator(pipeline, [*crops, "index"], reader_name="images"):
                 index = batch["index"].flatten().long()
-                given += len(index)
+                read += len(index)
                 yield self.batch(index, [batch[crop] for crop in crops], self.targets[index])
         except RuntimeError:
-            self._require_readable(indexes[given : given + _AHEAD * self.order.batch_size])
+            self._require_readable(indexes[read : read + _AHEAD * self.order.batch_size])
             raise
 
     def batch(self, indexes: Tensor, crops: list[Tensor], targets: Tensor) -> Any:
-        """What the method is given."""
+        """The batch of a training step."""
         return [indexes, crops, targets]
 
     def _require_readable(self, indexes: list[int]) -> None:
@@ -113,21 +117,33 @@ class DALILoader:
 
 
 class LabelledLoader(DALILoader):
-    """The same for the linear probe: batches are `(images, targets)`."""
+    """For the linear probe: batches are `(images, targets)`."""
 
     def batch(self, indexes: Tensor, crops: list[Tensor], targets: Tensor) -> Any:
         (images,) = crops
         return images, targets
 
 
-def data_module(lightning: ModuleType, make_loader: Callable[[Any], DALILoader]) -> Any:
-    """A `LightningDataModule` whose training loader is `make_loader(trainer)`."""
+class DALIDataModule(adapter().pl.LightningDataModule):
+    """Lightning's data module whose training loader is `make_loader(trainer)`."""
 
-    class DALIData(lightning.LightningDataModule):
-        def train_dataloader(self):
-            return make_loader(self.trainer)
+    def __init__(self, make_loader: Callable[[Any], DALILoader]):
+        super().__init__()
+        self.make_loader = make_loader
 
-    return DALIData()
+    def train_dataloader(self) -> DALILoader:
+        return self.make_loader(self.trainer)
+
+
+def pretrain_data(cfg: DictConfig) -> DALIDataModule:
+    """Crops for pretraining; raises `InputError` for augmentations that DALI lacks."""
+    make_crops = adapter().dali_augmentations(cfg)
+    return DALIDataModule(partial(DALILoader, adapter().pretrain_loader(cfg), make_crops, cfg))
+
+
+def linear_data(cfg: DictConfig, train_loader: DataLoader) -> DALIDataModule:
+    """Labelled images for the linear probe: those of a torchvision loader."""
+    return DALIDataModule(partial(LabelledLoader, train_loader, partial(probe_crops, cfg), cfg))
 
 
 @pipeline_def(enable_conditionals=True)  # main's augmentations branch

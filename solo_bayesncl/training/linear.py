@@ -20,7 +20,6 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import check_linear, data_errors_as_input_errors
 from solo_bayesncl.recipes.image_sizes import require_image_sizes
 from solo_bayesncl.recipes.machine import fit_to_machine
-from solo_bayesncl.training import dali
 from solo_bayesncl.training.environment import (
     check_release,
     model_errors_as_input_errors,
@@ -79,7 +78,9 @@ def train_linear(cfg: DictConfig) -> Path:
             evaluation_transform(cfg.data.dataset, cfg.data.augmentations),
         )
         if cfg.data.format == "dali":
-            return fit(model, cfg, "linear", None, val_loader, dali.linear_data(cfg, train_loader))
+            from solo_bayesncl.training.dali import linear_data  # DALI is optional
+
+            return fit(model, cfg, "linear", None, val_loader, linear_data(cfg, train_loader))
     return fit(model, cfg, "linear", train_loader, val_loader)
 
 

@@ -13,7 +13,6 @@ from solo_bayesncl.recipes.checks import check_pretrain, data_errors_as_input_er
 from solo_bayesncl.recipes.image_sizes import require_image_sizes
 from solo_bayesncl.recipes.machine import fit_to_machine
 from solo_bayesncl.recipes.method_kwargs import METHODS, check_contrastive
-from solo_bayesncl.training import dali
 from solo_bayesncl.training.environment import (
     check_release,
     model_errors_as_input_errors,
@@ -45,7 +44,9 @@ def pretrain(cfg: DictConfig) -> Path:
     with data_errors_as_input_errors(cfg):
         val_loader = _val_loader(cfg)
         if cfg.data.format == "dali":
-            return fit(model, cfg, cfg.method, None, val_loader, dali.pretrain_data(cfg))
+            from solo_bayesncl.training.dali import pretrain_data  # DALI is optional
+
+            return fit(model, cfg, cfg.method, None, val_loader, pretrain_data(cfg))
         train_loader = adapter().pretrain_loader(cfg)
     return fit(model, cfg, cfg.method, train_loader, val_loader)
 

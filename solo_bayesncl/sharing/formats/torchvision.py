@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from solo_bayesncl.adapters.shared import headless
+from solo_bayesncl.adapters.shared import remove_head
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.sharing.formats.base import Format, pickled, to_source
 
@@ -17,7 +17,7 @@ class ResNetFormat(Format):
 
     def build_resnet(self) -> nn.Module:
         resnet = getattr(torchvision.models, self.backbone_name)(**self.backbone_kwargs)
-        return headless(resnet, self.backbone_name, self.has_cifar_stem)
+        return remove_head(resnet, self.backbone_name, self.has_cifar_stem)
 
     def resnet_usage(self) -> list[str]:
         """Lines that do the same."""

@@ -1,0 +1,95 @@
+"""What is known of solo-learn's data sets, and its data sets as they are used here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch.utils.data import Dataset
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+# timm's IMAGENET_DEFAULT_MEAN and _STD; importing timm takes seconds
+IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class NamedDataset:
+    """A data set that solo-learn knows by name.
+
+    Attributes:
+        num_classes: number of labels.
+        statistics: (mean, std) of the normalisation.
+        size: side of the images in px, None if it differs among them.
+        downloaded: whether torchvision downloads it where it is missing.
+    """
+
+    num_classes: int
+    statistics: Statistics
+    size: int | None = None
+    downloaded: bool = False
+
+
+NAMED = {
+    "cifar10": NamedDataset(
+        10, ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), size=32, downloaded=True
+    ),
+    "cifar100": NamedDataset(
+        100, ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)), size=32, downloaded=True
+    ),
+    "stl10": NamedDataset(
+        10, ((0.4914, 0.4823, 0.4466), (0.247, 0.243, 0.261)), size=96, downloaded=True
+    ),
+    "imagenet": NamedDataset(1000, IMAGENET_STATISTICS),
+    "imagenet100": NamedDataset(100, IMAGENET_STATISTICS),
+}
+DATASETS = (*NAMED, "custom")
+DOWNLOADED = tuple(name for name, dataset in NAMED.items() if dataset.downloaded)
+# sizes of the data sets whose images all have the same one
+SIZES = {name: dataset.size for name, dataset in NAMED.items() if dataset.size}
+
+
+def statistics(dataset: str, cfg: Mapping[str, Any]) -> Statistics:
+    """(mean, std) of the normalisation: the data set's, else `mean` and `std` of `cfg`."""
+    if dataset in NAMED:
+        return NAMED[dataset].statistics
+    mean, std = IMAGENET_STATISTICS
+    return tuple(cfg.get("mean", mean)), tuple(cfg.get("std", std))
+
+
+class _IndexMixin:
+    """Mixin, listed before a data set, that puts the index in front: `(index, *sample)`.
+
+    solo-learn defines such a class inside a function, so its objects cannot be pickled for loader
+    processes that are not forked: on macOS and Windows, and anywhere since Python 3.14.
+    """
+
+    def __getitem__(self, index: int) -> tuple:
+        return index, *super().__getitem__(index)
+
+    def __reduce__(self) -> tuple:
+        _, _, samples_class, *_ = type(self).__mro__
+        return _restored, (samples_class, self.__dict__)
+
+
+@cache
+def _with_index(samples_class: type) -> type:
+    return type(f"{samples_class.__name__}WithIndex", (_IndexMixin, samples_class), {})
+
+
+def _restored(samples_class: type, state: dict[str, Any]) -> Dataset:
+    samples = object.__new__(_with_index(samples_class))
+    samples.__dict__.update(state)
+    return samples
+
+
+def portable(samples: Dataset) -> Dataset:
+    """solo-learn's pretraining data set, the same in all processes and on all machines.
+
+    It can be pickled, and images without labels are sorted by name; solo-learn lists them in the
+    order of the file system.
+    """
+    samples = _restored(type(samples).__base__, vars(samples))
+    if hasattr(samples, "images"):
+        samples.images.sort()
+    return samples

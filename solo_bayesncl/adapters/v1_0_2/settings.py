@@ -1,0 +1,116 @@
+"""main's configuration for solo-learn 1.0.2: what the release lacks, defaults, learning rates."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from solo_bayesncl.adapters.datasets import NAMED
+from solo_bayesncl.adapters.shared import set_defaults
+from solo_bayesncl.errors import InputError
+
+# keys of main's YAML that this release lacks -> the value that changes nothing
+_LACKING = {
+    "data.fraction": -1,
+    "auto_umap.enabled": False,
+    "finetune": False,
+    "auto_augment": False,
+    "label_smoothing": 0,
+    "mixup": 0,
+    "cutmix": 0,
+    "optimizer.exclude_bias_n_norm_wd": False,
+    "optimizer.layer_decay": 0,
+    "scheduler.interval": "step",
+    "momentum.classifier": False,
+    "knn_eval.distance_func": "euclidean",
+}
+
+OPTIMIZATION_DEFAULTS = {
+    "accumulate_grad_batches": 1,
+    "optimizer.kwargs": {},
+    "scheduler.lr_decay_steps": None,
+    "scheduler.min_lr": 0.0,
+    "scheduler.warmup_start_lr": 3e-5,
+    "scheduler.warmup_epochs": 10,
+}
+
+_DEFAULTS = {
+    **OPTIMIZATION_DEFAULTS,
+    "checkpoint.enabled": False,
+    "checkpoint.dir": "trained_models",
+    "checkpoint.frequency": 1,
+    "checkpoint.keep_prev": False,
+    "auto_resume.enabled": False,
+    "auto_resume.max_hours": 36,
+    "resume_from_checkpoint": None,
+    "dali.device": "gpu",
+    "dali.encode_indexes_into_labels": False,
+    "data.format": "image_folder",
+    "data.no_labels": False,
+    "data.val_path": None,
+    "wandb.enabled": False,
+    "wandb.entity": None,
+    "wandb.project": "solo-learn",
+    "wandb.offline": False,
+    "seed": 5,
+    "num_nodes": 1,
+}
+_LARS_DEFAULTS = {
+    "optimizer.kwargs.eta": 1e-3,
+    "optimizer.kwargs.clip_lr": False,
+    "optimizer.kwargs.exclude_bias_n_norm": False,
+}
+
+
+def check(cfg: DictConfig) -> None:
+    lacking = [
+        key
+        for key, neutral in _LACKING.items()
+        if OmegaConf.select(cfg, key) not in (None, neutral)
+    ]
+    for index, augmentation in enumerate(cfg.get("augmentations", [])):
+        if not augmentation.rrc.enabled:
+            lacking.append(f"augmentations.{index}.rrc.enabled")
+        if augmentation.get("equalization", {}).get("prob"):
+            lacking.append(f"augmentations.{index}.equalization.prob")
+    if lacking:
+        raise InputError(
+            "solo-learn 1.0.2 lacks what these settings ask for: "
+            + ", ".join(f"{key}={OmegaConf.select(cfg, key)}" for key in lacking)
+            + ". Remove them, or install solo-learn main (GitHub), which has them."
+        )
+
+
+def pretrain_cfg(cfg: DictConfig) -> DictConfig:
+    cfg = _complete(cfg)
+    large = cfg.augmentations[0].crop_size
+    cfg.data.num_large_crops = sum(a.num_crops for a in cfg.augmentations if a.crop_size == large)
+    cfg.data.num_small_crops = sum(a.num_crops for a in cfg.augmentations if a.crop_size != large)
+    if cfg.data.val_path is not None:
+        cfg.optimizer.classifier_lr *= _lr_scale(cfg)
+    return cfg
+
+
+def linear_cfg(cfg: DictConfig) -> DictConfig:
+    return set_defaults(_complete(cfg), {"data.augmentations.crop_size": 224})
+
+
+def _complete(cfg: DictConfig) -> DictConfig:
+    set_defaults(cfg, _DEFAULTS)
+    cfg.data.num_classes = _number_of_classes(cfg)
+    if cfg.optimizer.name in ("sgd", "lars"):
+        set_defaults(cfg, {"optimizer.kwargs.momentum": 0.9})
+    if cfg.optimizer.name == "lars":
+        set_defaults(cfg, _LARS_DEFAULTS)
+    cfg.optimizer.lr *= _lr_scale(cfg)
+    return cfg
+
+
+def _lr_scale(cfg: DictConfig) -> float:
+    return cfg.optimizer.batch_size * len(cfg.devices) * cfg.num_nodes / 256
+
+
+def _number_of_classes(cfg: DictConfig) -> int:
+    """Classes of a named data set, or the folders of a custom one (1 without labels)."""
+    if cfg.data.dataset in NAMED:
+        return NAMED[cfg.data.dataset].num_classes
+    return max(1, sum(entry.is_dir() for entry in Path(cfg.data.train_path).iterdir()))
