@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "solo_bayesncl/__init__.py").read_text())[1]
-RECIPES = "solo_bayesncl.recipes"
+RECIPES = "solo_bayesncl.yaml"
 
 
 class BuildWithRecipes(build_py):

@@ -21,6 +21,7 @@ from solo_bayesncl.commands import evaluate, explain
 from solo_bayesncl.commands.recipes import compose_recipe, find_folder
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.options import Options
+from solo_bayesncl.scripts import recipe_names
 
 KEYS = (
     "methods", "seeds", "out", "recipes", "pretrain", "linear", "variants", "overrides",
@@ -258,7 +259,7 @@ def _recipe(cfg: DictConfig, folder: str, method: str) -> tuple[str, tuple[str, 
         if not isinstance(variant, dict) or not isinstance(variant.get("recipe"), str):
             raise InputError(f"variants.{method}: give recipe: NAME and overrides: [key=value].")
         return variant["recipe"], _strings(variant, "overrides", f"variants.{method}.overrides")
-    recipes = sorted(path.stem for path in find_folder(folder).glob("*.yaml"))
+    recipes = recipe_names(find_folder(folder))
     if method in recipes:
         return method, ()
     import solo_bayesncl
@@ -289,7 +290,7 @@ def _probe(
     if cfg.get("linear") is None:
         return None
     recipe_folder = _text(cfg, "linear", "a folder of recipes, or null")
-    names = {path.stem for path in find_folder(recipe_folder).glob("*.yaml")}
+    names = recipe_names(find_folder(recipe_folder))
     overrides = (*_strings(cfg, "linear_overrides"), *_strings(cfg, "typed_linear"))
     _refuse(overrides, OURS_OF_PROBE, "linear.")
     required = ("data.train_path", "data.val_path", "pretrained_feature_extractor")
