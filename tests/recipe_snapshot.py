@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from solo_bayesncl.commands.jobs import with_grid
 from solo_bayesncl.commands.recipes import compose_recipe
 
 SNAPSHOTS = Path(__file__).parent / "recipes"
@@ -29,9 +30,18 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
 
 
 def composed(folder: str, typed: str) -> dict[str, Any]:
-    """The settings of a recipe; `typed` is its name and any overrides."""
+    """The settings of a recipe or, with its grid written out, of a comparison.
+
+    Args:
+        folder: below `scripts`.
+        typed: name of the recipe and any overrides.
+    """
     name, *overrides = typed.split()
-    return settings_of(compose_recipe(f"scripts/{folder}", name, overrides))
+    cfg = compose_recipe(f"scripts/{folder}", name, overrides)
+    if folder == "compare":
+        cfg = with_grid(cfg)
+        del cfg["grid"]
+    return settings_of(cfg)
 
 
 def read(folder: str) -> dict[str, dict[str, Any]]:

@@ -17,15 +17,15 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from solo_bayesncl import config, files, runs
-from solo_bayesncl.commands import evaluate, explain
+from solo_bayesncl.commands import evaluate, explain, grids
 from solo_bayesncl.commands.recipes import compose_recipe, find_folder
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.options import Options
 from solo_bayesncl.scripts import recipe_names
 
 KEYS = (
-    "methods", "seeds", "out", "recipes", "pretrain", "linear", "variants", "overrides",
-    "linear_overrides", "evaluation", "job", "typed", "typed_linear", "hydra",
+    "methods", "seeds", "out", "recipes", "pretrain", "linear", "variants", "grid",
+    "overrides", "linear_overrides", "evaluation", "job", "typed", "typed_linear", "hydra",
 )  # fmt: skip
 EVALUATION_KEYS = (
     "metadata", "reference", "reference_weights", "device", "precision", "workers",
@@ -118,6 +118,7 @@ class Plan:
                 f"{unknown[0]}={cfg[unknown[0]]!r} is not a key of a comparison. They are: "
                 f"{', '.join(KEYS)}. What belongs to every recipe goes into `overrides`."
             )
+        cfg = with_grid(cfg)
         methods = _list(cfg, "methods", str, "a list of names, e.g. [simclr,ncl,bayesncl]")
         for method in methods:
             if not all(c.isalnum() or c in "._-" for c in method):
@@ -136,6 +137,23 @@ class Plan:
     def job(self, method: str, seed: int) -> Job:
         """The job of a method at a seed."""
         return next(job for job in self.jobs if (job.method, job.seed) == (method, seed))
+
+
+def with_grid(cfg: DictConfig) -> DictConfig:
+    """A comparison whose `grid` is written out as variants; all are compared if `methods` is null.
+
+    Raises:
+        InputError: for a grid that cannot be used.
+    """
+    grid = _section(cfg, "grid", ", ".join(grids.KEYS))
+    if not grid:
+        return cfg
+    variants = grids.variants_of(grid)
+    cfg = cfg.copy()
+    cfg.variants = variants | _section(cfg, "variants", "a recipe and overrides under each name")
+    if cfg.get("methods") is None:
+        cfg.methods = list(variants)
+    return cfg
 
 
 def _list(cfg: DictConfig, key: str, kind: type, accepted: str) -> tuple:

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl.console import results
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.scripts import BASE, recipe_names, recipe_root, resolve_preset
+from solo_bayesncl.scripts import BASE, KINDS, recipe_names, recipe_root, resolve_preset
 
 HELP = """usage: solo-bayesncl COMMAND --config-path DIR --config-name NAME [key=value ...]
 
@@ -37,7 +37,8 @@ def find_folder(given: str) -> Path:
     path = Path(given).expanduser()
     packaged = recipe_root() / given.removeprefix("./").removeprefix("scripts/")
     for folder in (path, packaged):
-        if folder.is_dir():
+        shared = any((folder / f"base/solo_bayesncl_{kind}.yaml").is_file() for kind in KINDS)
+        if folder.is_dir() and not shared:  # what data sets share is no recipe without one
             return folder.resolve()
     own = sorted(
         f"scripts/{folder.relative_to(recipe_root())}"
@@ -45,8 +46,8 @@ def find_folder(given: str) -> Path:
         if (folder / BASE).is_file()
     )
     raise InputError(
-        f"--config-path {given} is not a folder. Give a folder with YAML recipes, or one of the "
-        f"package's own: {', '.join(own)}."
+        f"--config-path {given} is not a folder of recipes. Give one with YAML recipes, or one of "
+        f"the package's own: {', '.join(own)}."
     )
 
 
