@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import RECIPES, environment, make_images, only_run, solo_bayesncl, tiny
+from omegaconf import OmegaConf
 
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.recipes.compose import compose_recipe
 
 PROBE = [
     "linear.max_epochs=1",
@@ -214,12 +216,12 @@ def test_every_comparison_of_the_package_can_be_planned(name, images, tmp_path):
         "data.format=image_folder", "optimizer.batch_size=16",
     ]  # fmt: skip
     plan = Plan.of(cfg)
-    assert len(plan.jobs) == len(cfg.methods) * len(cfg.seeds)
-    settings = {method: None for method in cfg.methods}
+    assert len(plan.jobs) == len(plan.methods) * len(cfg.seeds)
+    settings = {method: None for method in plan.methods}
     for job in plan.jobs:
         settings[job.method] = json.dumps([job.cfg.method, dict(job.cfg.method_kwargs)])
         assert job.probe.pretrain_method == job.cfg.method
-    assert len(set(settings.values())) == len(cfg.methods)  # each is another method
+    assert len(set(settings.values())) == len(plan.methods)  # each is another method
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -292,6 +294,10 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
         ("evaluation.device=quantum", "--device quantum cannot be used"),
         ("+evaluation.speed=1", "evaluation.speed is not known"),
         ("+variants.x=1", "variants.x: give recipe"),
+        ("grid=3", "grid=3: give a section with recipe, name, overrides"),
+        ("grid={recipe:ncl}", "grid={'recipe': 'ncl'}: give recipe: NAME"),
+        ("grid={recipe:ncl,name:x,overrides:['seed=0,1']}", "grid.name=x: some of the 2 variants"),
+        ("grid={recipe:ncl,name:'{y}',overrides:['a.x=0,1']}", "braces it takes one of x"),
         ("job.method=ncl", "job.method=ncl job.seed=None: give one of methods"),
         ("data.val_path=null", "a comparison measures labelled"),
         ("method_kwargs.temperature=0", "ncl: method_kwargs.temperature=0"),
@@ -343,12 +349,12 @@ def test_a_file_of_ones_own_builds_on_the_package(images, tmp_path, capsys):
 def test_recipes_of_solo_learn_can_be_compared(images, tmp_path):
     """They lack keys that ours have: seed, sizes of the probe's images, dali."""
     for kind in ("pretrain", "linear"):
-        shutil.copytree(RECIPES / kind / "custom", tmp_path / kind)
-        recipe = tmp_path / kind / "simclr.yaml"
-        lines = recipe.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if not line.startswith(("seed:", "auto_resume:"))]
-        text = "".join(kept).replace("  augmentations:\n    crop_size: 224\n", "")
-        recipe.write_text(text.replace("  enabled: True\nresume", "resume"))
+        cfg = compose_recipe(str(RECIPES / kind / "custom"), "simclr", [])
+        del cfg["seed"], cfg["auto_resume"]
+        if kind == "linear":
+            del cfg["data"]["augmentations"]
+        (tmp_path / kind).mkdir()
+        OmegaConf.save(cfg, tmp_path / kind / "simclr.yaml")
     options = [f"pretrain={tmp_path}/pretrain", f"linear={tmp_path}/linear", "methods=[ncl]"]
     assert main(arguments(images, tmp_path / "out", *options, "seeds=[4]")) == 0
     run = tmp_path / "out" / comparison(tmp_path / "out")["runs"]["ncl"][0]

@@ -399,8 +399,9 @@ def test_large_crops_come_first(few, tmp_path, capsys):
 
     recipes = tmp_path / "recipes"
     shutil.copytree(RECIPES / "pretrain/custom", recipes)
-    mixed = OmegaConf.load(recipes / "augmentations/multicrop.yaml")
-    OmegaConf.save(OmegaConf.create([*mixed, mixed[0]]), recipes / "augmentations/mixed.yaml")
+    large, small = OmegaConf.load(RECIPES / "pretrain/augmentations/multicrop.yaml")
+    (recipes / "augmentations").mkdir()
+    OmegaConf.save(OmegaConf.create([large, small, large]), recipes / "augmentations/mixed.yaml")
     overrides = tiny(few, tmp_path / "out", "augmentations=mixed", "augmentations.2.crop_size=16")
     arguments = ["--config-path", str(recipes), "--config-name", "bayesncl", *overrides]
     assert main(["pretrain", *arguments]) == 2

@@ -32,11 +32,12 @@ from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.search_path import recipe_root
 
 cfg = compose_recipe("scripts/pretrain/cifar", "bayesncl_gs", [])
+probe = compose_recipe("scripts/linear/demo", "ncl", [])
 print(json.dumps({
     "files": [hydra_plugins.solo_bayesncl.__file__, solo_bayesncl.__file__],
     "plugins": plugins,
     "recipes": sorted(str(p.relative_to(recipe_root())) for p in recipe_root().rglob("*.yaml")),
-    "composed": [cfg.method_kwargs.gate_type, cfg.augmentations[0].crop_size],
+    "composed": [cfg.method_kwargs.gate_type, cfg.augmentations[0].crop_size, probe.name],
 }))
 """
 
@@ -149,7 +150,7 @@ def test_an_installation_has_recipes_and_plugin(built, tmp_path, kind):
     assert all(Path(file).is_relative_to(expected) for file in found["files"])
     assert found["plugins"] == ["hydra_plugins.solo_bayesncl"]
     assert found["recipes"] == sorted(str(p.relative_to(RECIPES)) for p in RECIPES.rglob("*.yaml"))
-    assert found["composed"] == ["gumbel_sigmoid", 32]
+    assert found["composed"] == ["gumbel_sigmoid", 32, "ncl-demo-linear"]
 
 
 def test_the_installed_wheel_has_the_command_and_registers_the_methods(built, tmp_path):

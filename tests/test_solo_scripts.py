@@ -6,37 +6,19 @@ environment variable SOLO_LEARN_CHECKOUT (a folder with main_pretrain.py) and ar
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import torch
-from conftest import RECIPES, ROOT, environment, only_run, tiny
-from omegaconf import OmegaConf
+from conftest import RECIPES, ROOT, only_run, tiny
+from their_programs import last_line, on_main, python, write
 
 from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.commands.script import run
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.recipes.compose import compose_recipe
-
-on_main = pytest.mark.skipif(
-    not adapters.scripts_use_hydra(), reason="the scripts of solo-learn 1.0.2 do not use Hydra"
-)
-# solo-learn main's own folders of the names of ours, and what they hold
-THEIR_FOLDERS = (
-    "pretrain/cifar",
-    "pretrain/imagenet-100",
-    "pretrain/custom",
-    "linear/imagenet-100",
-)
-THEIR_FILES = (
-    *("simclr", "byol", "barlow", "mocov2plus", "mocov3", "mocov3_vit", "nnclr", "supcon"),
-    *("augmentations/symmetric", "augmentations/asymmetric", "augmentations/symmetric_weak"),
-    *("wandb/private", "wandb/mhug"),
-)
 
 HYDRA_PROGRAM = """
 import json, sys
@@ -57,90 +39,8 @@ def main(cfg):
 main()
 """
 
-COMPOSING_PROGRAM = """
-import json, sys
-from pathlib import Path
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-from solo.methods import METHODS
-
-result = {}
-for recipe in sys.argv[2:]:
-    folder, _, name = recipe.rpartition("/")
-    with initialize_config_dir(str(Path(sys.argv[1], folder)), version_base="1.2"):
-        result[recipe] = OmegaConf.to_container(compose(name))
-print(json.dumps(result))
-"""
-
-
-def python(*arguments: object, cwd: Path, path: Path | str = ROOT) -> subprocess.CompletedProcess:
-    """Runs Python in a process of its own that finds this package, and Hydra its plugin."""
-    env = environment(PYTHONPATH=str(path), WANDB_MODE="disabled")
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-
-
-def last_line(done: subprocess.CompletedProcess) -> dict:
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
-
-
-@pytest.fixture(scope="module")
-def their_scripts(tmp_path_factory) -> Path:
-    """A checkout's `scripts/`: files of solo-learn's names, with a foreign value in each."""
-    scripts = tmp_path_factory.mktemp("checkout") / "scripts"
-    for folder in THEIR_FOLDERS:
-        for name in THEIR_FILES:
-            write(scripts / folder / f"{name}.yaml", "name: theirs\n")
-    write(scripts / "pretrain/cifar/mine.yaml", "defaults: [bayesncl, _self_]\nname: mine\n")
-    return scripts
-
 
 # --- programs with Hydra ---------------------------------------------------------------------
-
-
-@on_main
-def test_a_recipe_means_the_same_in_their_program_and_in_our_command(their_scripts):
-    """Not one value of theirs gets into ours, although their folder is searched first."""
-    ours = [
-        *(f"pretrain/{f}/bayesncl" for f in ("cifar", "imagenet-100", "custom", "demo")),
-        *(f"linear/{f}/bayesncl" for f in ("cifar", "imagenet-100", "custom")),
-        "pretrain/custom/ncl",
-        "pretrain/cifar/bayesncl_gs",
-    ]
-    script = write(their_scripts.parent / "composing.py", COMPOSING_PROGRAM)
-    recipes = [*ours, "pretrain/cifar/simclr", "pretrain/cifar/mine"]
-    composed = last_line(python(script, their_scripts, *recipes, cwd=their_scripts.parent))
-    for recipe in ours:
-        folder, _, name = recipe.rpartition("/")
-        expected = compose_recipe(str(RECIPES / folder), name, [])
-        assert composed[recipe] == OmegaConf.to_container(expected), recipe
-    assert composed["pretrain/cifar/simclr"] == {"name": "theirs"}
-    assert composed["pretrain/cifar/mine"] == {
-        **composed["pretrain/cifar/bayesncl"],
-        "name": "mine",
-    }
-
-
-@pytest.mark.parametrize("folder", THEIR_FOLDERS)
-def test_no_recipe_builds_upon_a_name_of_theirs(folder):
-    """What the test above shows of some recipes, for all."""
-    for path in (RECIPES / folder).rglob("*.yaml"):
-        content = OmegaConf.load(path)
-        for entry in content.get("defaults", []) if OmegaConf.is_dict(content) else []:
-            names = [*entry.values()] if OmegaConf.is_dict(entry) else [entry]
-            in_group = f"{next(iter(entry))}/" if OmegaConf.is_dict(entry) else ""
-            for name in names:
-                file = f"{in_group.lstrip('/')}{name.removesuffix('.yaml')}"
-                assert file not in THEIR_FILES, f"{path}: {file}"
 
 
 def test_their_program_knows_our_methods_where_it_uses_hydra(tmp_path):
@@ -182,18 +82,6 @@ def test_what_is_broken_on_our_side_does_not_stop_their_program(tmp_path):
     assert "broken" in done.stderr
 
 
-def test_our_own_commands_search_only_the_folder_that_they_are_given(tmp_path):
-    import hydra_plugins.solo_bayesncl  # noqa: F401  (found by Hydra in this very process)
-
-    adapters.adapter()
-    assert "solo.methods" in sys.modules
-    write(tmp_path / "pretrain/cifar/mine.yaml", "a: 1\n")
-    folder = str(tmp_path / "pretrain/cifar")
-    assert compose_recipe(folder, "mine", []) == {"a": 1}
-    with pytest.raises(InputError, match="bayesncl"):
-        compose_recipe(folder, "bayesncl", [])
-
-
 # --- scripts without Hydra -------------------------------------------------------------------
 
 ARGPARSE_SCRIPT = """
@@ -221,6 +109,7 @@ def argparse_script(tmp_path) -> Path:
 
 
 def test_a_script_runs_as_if_directly_with_our_methods(argparse_script, tmp_path):
+    adapters.adapter()  # importing solo-learn adds to the import path
     before = (sys.argv, [*sys.path])
     assert main([str(argparse_script), "--k", "1", "5"]) == 0
     assert json.loads((tmp_path / "out.json").read_text()) == [

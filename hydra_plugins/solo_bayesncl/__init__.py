@@ -1,27 +1,46 @@
-"""Makes solo-learn's own scripts find the methods and recipes of `solo_bayesncl`.
+"""Makes Hydra find the recipes of `solo_bayesncl`, and solo-learn's own scripts its methods.
 
 Hydra imports this in every Hydra program, so it imports nothing else before it has to act.
 """
 
 import logging
 import sys
+from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.experimental.callback import Callback
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig
 
 
 class SoloBayesNCL(SearchPathPlugin):
-    """Acts in programs that have imported solo-learn, but for the commands of `solo_bayesncl`."""
+    """Acts in the commands of `solo_bayesncl` and in programs that have imported solo-learn."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Registers the methods and appends the recipes, see `recipes.search_path`."""
-        if "solo.methods" not in sys.modules or "solo_bayesncl.recipes.compose" in sys.modules:
+        """Appends folders of recipes; in solo-learn's programs, registers the methods, too."""
+        own_command = "solo_bayesncl.recipes.compose" in sys.modules
+        if not own_command and "solo.methods" not in sys.modules:
             return
         try:
-            from solo_bayesncl.recipes.search_path import extend
+            import solo_bayesncl
+            from solo_bayesncl.adapters import scripts_use_hydra
+            from solo_bayesncl.recipes import search_path as folders
 
-            extend(search_path)
+            if own_command:
+                folders.append_shared(search_path)
+            elif scripts_use_hydra():
+                solo_bayesncl.register()
+                folders.extend(search_path)
         except Exception as error:  # whatever it is, the program can run without us
             logging.getLogger(__name__).warning(
                 "The methods and recipes of solo_bayesncl are not available: %s", error
             )
+
+
+class ResolvePreset(Callback):
+    """Named by our recipes: gives the program what `compose_recipe` gives, without `preset`."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from solo_bayesncl.recipes.search_path import resolve_preset
+
+        resolve_preset(config)

@@ -7,14 +7,16 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.comparison import grids
 from solo_bayesncl.errors import InputError, prefix_errors
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.recipes.checks import MAX_SEED, check_linear, check_pretrain
 from solo_bayesncl.recipes.compose import compose_recipe, find_folder
+from solo_bayesncl.recipes.search_path import recipe_names
 
 KEYS = (
-    "methods", "seeds", "out", "recipes", "pretrain", "linear", "variants", "overrides",
-    "linear_overrides", "evaluation", "job", "typed", "typed_linear", "hydra",
+    "methods", "seeds", "out", "recipes", "pretrain", "linear", "variants", "grid",
+    "overrides", "linear_overrides", "evaluation", "job", "typed", "typed_linear", "hydra",
 )  # fmt: skip
 EVALUATION_KEYS = (
     "metadata", "reference", "reference_weights", "device", "precision", "workers",
@@ -105,6 +107,7 @@ class Plan:
                 f"{unknown[0]}={cfg[unknown[0]]!r} is not a key of a comparison. They are: "
                 f"{', '.join(KEYS)}. What belongs to every recipe goes into `overrides`."
             )
+        cfg = with_grid(cfg)
         methods = _list(cfg, "methods", str, "a list of names, e.g. [simclr,ncl,bayesncl]")
         for method in methods:
             if not all(c.isalnum() or c in "._-" for c in method):
@@ -123,6 +126,23 @@ class Plan:
     def job(self, method: str, seed: int) -> Job:
         """The job of a method at a seed."""
         return next(job for job in self.jobs if (job.method, job.seed) == (method, seed))
+
+
+def with_grid(cfg: DictConfig) -> DictConfig:
+    """A comparison whose `grid` is written out as variants; all are compared if `methods` is null.
+
+    Raises:
+        InputError: for a grid that cannot be used.
+    """
+    grid = _section(cfg, "grid", ", ".join(grids.KEYS))
+    if not grid:
+        return cfg
+    variants = grids.variants_of(grid)
+    cfg = cfg.copy()
+    cfg.variants = variants | _section(cfg, "variants", "a recipe and overrides under each name")
+    if cfg.get("methods") is None:
+        cfg.methods = list(variants)
+    return cfg
 
 
 def _list(cfg: DictConfig, key: str, kind: type, accepted: str) -> tuple:
@@ -237,7 +257,7 @@ def _recipe(cfg: DictConfig, folder: str, method: str) -> tuple[str, tuple[str, 
         if not isinstance(variant, dict) or not isinstance(variant.get("recipe"), str):
             raise InputError(f"variants.{method}: give recipe: NAME and overrides: [key=value].")
         return variant["recipe"], _strings(variant, "overrides", f"variants.{method}.overrides")
-    recipes = sorted(path.stem for path in find_folder(folder).glob("*.yaml"))
+    recipes = recipe_names(find_folder(folder))
     if method in recipes:
         return method, ()
     from solo_bayesncl.methods import register  # imports solo-learn, which takes seconds
@@ -267,7 +287,7 @@ def _probe(
     if cfg.get("linear") is None:
         return None
     recipe_folder = _text(cfg, "linear", "a folder of recipes, or null")
-    names = {path.stem for path in find_folder(recipe_folder).glob("*.yaml")}
+    names = recipe_names(find_folder(recipe_folder))
     overrides = (*_strings(cfg, "linear_overrides"), *_strings(cfg, "typed_linear"))
     _refuse(overrides, RESERVED_PROBE_KEYS, "linear.")
     required = ("data.train_path", "data.val_path", "pretrained_feature_extractor")

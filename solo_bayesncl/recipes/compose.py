@@ -10,13 +10,19 @@ from pathlib import Path
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl.console import console_output, results
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.recipes.search_path import recipe_root
+from solo_bayesncl.recipes.search_path import (
+    BASE,
+    KINDS,
+    recipe_names,
+    recipe_root,
+    resolve_preset,
+)
 
 HELP = """usage: solo-bayesncl COMMAND --config-path DIR --config-name NAME [key=value ...]
 
@@ -37,16 +43,17 @@ def find_folder(given: str) -> Path:
     path = Path(given).expanduser()
     packaged = recipe_root() / given.removeprefix("./").removeprefix("scripts/")
     for folder in (path, packaged):
-        if folder.is_dir():
+        shared = any((folder / f"base/solo_bayesncl_{kind}.yaml").is_file() for kind in KINDS)
+        if folder.is_dir() and not shared:  # what data sets share is no recipe without one
             return folder.resolve()
     own = sorted(
         f"scripts/{folder.relative_to(recipe_root())}"
         for folder in recipe_root().glob("*/*")
-        if folder.is_dir()
+        if (folder / BASE).is_file()
     )
     raise InputError(
-        f"--config-path {given} is not a folder. Give a folder with YAML recipes, or one of the "
-        f"package's own: {', '.join(own)}."
+        f"--config-path {given} is not a folder of recipes. Give one with YAML recipes, or one of "
+        f"the package's own: {', '.join(own)}."
     )
 
 
@@ -86,10 +93,12 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     Raises:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
-    with as_input_error(), _beside_a_running_hydra():
-        with initialize_config_dir(str(find_folder(folder)), version_base="1.2"):
+    path = find_folder(folder)
+    with as_input_error(path), _beside_a_running_hydra():
+        with initialize_config_dir(str(path), version_base="1.2"):
             cfg = compose(name, quote_paths(overrides))
         OmegaConf.set_struct(cfg, False)
+        resolve_preset(cfg)
         return cfg
 
 
@@ -106,10 +115,21 @@ def _beside_a_running_hydra():
 
 
 @contextmanager
-def as_input_error():
-    """Turns what Hydra and OmegaConf raise into one message."""
+def as_input_error(folder: Path | None = None):
+    """Turns what Hydra and OmegaConf raise into one message.
+
+    Args:
+        folder: of the recipe, to name those that there are.
+    """
     try:
         yield
+    except MissingConfigException as error:
+        if folder is None or "primary config" not in str(error):
+            raise InputError(f"The recipe cannot be read: {_one_message(error)}") from error
+        raise InputError(
+            f"--config-name {error.missing_cfg_file}: {folder} has no such recipe. It has "
+            f"{', '.join(recipe_names(folder)) or 'none'}."
+        ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"The recipe cannot be read: {_one_message(error)}") from error
 
@@ -128,7 +148,8 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
         results.print(HELP, markup=False)
         return
     _require_recipe(arguments)
-    arguments = quote_paths(_with_absolute_folder(arguments))
+    arguments, folder = _with_absolute_folder(arguments)
+    arguments = quote_paths(arguments)
     command_line = list(sys.argv)
     failures: list[InputError] = []
 
@@ -140,6 +161,7 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
         OmegaConf.set_struct(cfg, False)
         try:
             with as_input_error(), console_output():
+                resolve_preset(cfg)
                 task(cfg)
         except InputError as error:
             if sweeps:  # perhaps in another process: Hydra carries it home
@@ -150,7 +172,7 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments]
     try:
-        with as_input_error():
+        with as_input_error(folder):
             hydra.main(version_base="1.2", config_path=None)(in_hydra)()
     finally:
         sys.argv = command_line
@@ -172,15 +194,20 @@ def _require_recipe(arguments: list[str]) -> None:
             raise InputError(f"{long} is missing.\n{HELP}")
 
 
-def _with_absolute_folder(arguments: list[str]) -> list[str]:
-    """Hydra takes a relative --config-path relative to this package; people mean where they are."""
-    result = list(arguments)
+def _with_absolute_folder(arguments: list[str]) -> tuple[list[str], Path | None]:
+    """Arguments with --config-path as the folder that is meant, and that folder.
+
+    Hydra takes a relative --config-path relative to this package; people mean where they are.
+    """
+    result, folder = list(arguments), None
     for index, argument in enumerate(result):
         flag, _, value = argument.partition("=")
         if flag not in ("--config-path", "-cp"):
             continue
         if value:
-            result[index] = f"{flag}={find_folder(value)}"
+            folder = find_folder(value)
+            result[index] = f"{flag}={folder}"
         elif index + 1 < len(result):
-            result[index + 1] = str(find_folder(result[index + 1]))
-    return result
+            folder = find_folder(result[index + 1])
+            result[index + 1] = str(folder)
+    return result, folder

@@ -61,7 +61,9 @@ class Run:
             raise InputError(f"{record} is damaged: {error}.") from None
         if not isinstance(settings, dict):
             raise InputError(f"{record} is damaged: it holds no settings.")
-        return cls(folder, checkpoint, OmegaConf.create(settings))
+        cfg = OmegaConf.create(settings)
+        OmegaConf.resolve(cfg)  # a sweep of solo-learn's script records a recipe's `preset`
+        return cls(folder, checkpoint, cfg)
 
     @property
     def epoch(self) -> int:
