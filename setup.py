@@ -49,6 +49,7 @@ setup(
         "timm>=0.9",
         "hydra-core>=1.3",
         "omegaconf>=2.3",
+        "pydantic>=2.9",
         "rich>=12",
         "tensorboard",
         "numpy",

@@ -1,5 +1,8 @@
 """The one exception that reaches a person as a message instead of a traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -21,3 +24,12 @@ def require_one_of(value: object, accepted, key: str, note: str = "") -> None:
     if value not in accepted:
         choices = ", ".join(map(str, accepted))
         raise InputError(f"{key}={value!r} is not known. Choose one of: {choices}.{note}")
+
+
+@contextmanager
+def prefix_errors(what: str) -> Iterator[None]:
+    """Puts `what` in front of the message of an `InputError`, e.g. the method that it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error

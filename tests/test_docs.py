@@ -8,7 +8,8 @@ from conftest import RECIPES, ROOT
 
 from solo_bayesncl.__main__ import COMMANDS
 from solo_bayesncl.recipes.compose import compose_recipe
-from solo_bayesncl.recipes.method_kwargs import METHODS, NCL, REQUIRED
+from solo_bayesncl.recipes.method_kwargs import BayesNCLKwargs, NCLKwargs
+from solo_bayesncl.recipes.validation import accepted_values
 
 RECIPE_FILES = sorted(RECIPES.glob("*/*/*.yaml"))
 
@@ -22,12 +23,12 @@ def test_every_setting_is_documented_as_it_is():
             rows[name] = (bool(only), default, accepts, meaning)
     expected = {
         name: (
-            name not in NCL,
-            "required" if setting.default is REQUIRED else f"`{setting.default}`",
-            setting.accepts,
-            setting.meaning,
+            name not in NCLKwargs.model_fields,
+            "required" if field.is_required() else f"`{field.default}`",
+            accepted_values(BayesNCLKwargs, name),
+            field.description,
         )
-        for name, setting in METHODS["bayesncl"].items()
+        for name, field in BayesNCLKwargs.model_fields.items()
     }
     assert rows == expected
 

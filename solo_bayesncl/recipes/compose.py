@@ -1,7 +1,6 @@
 """Finds and composes recipes: YAML files in solo-learn's layout, read by Hydra."""
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl.console import results
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes.overrides import quote_paths, split_arguments
 from solo_bayesncl.recipes.search_path import recipe_root
 
 HELP = """usage: solo-bayesncl COMMAND --config-path DIR --config-name NAME [key=value ...]
@@ -25,17 +25,17 @@ Any value of the recipe can be overridden: optimizer.lr=0.2. Hydra's other flags
 --cfg job prints the recipe as composed, --multirun runs every combination of values."""
 
 
-def find_folder(given: str) -> Path:
-    """A recipe folder: as given, from the current folder, else among the package's own.
+def find_folder(name: str) -> Path:
+    """A folder of recipes: relative to the current folder, else among the package's own.
 
     Args:
-        given: what was typed behind --config-path, e.g. scripts/pretrain/cifar or pretrain/cifar.
+        name: the value of --config-path, e.g. scripts/pretrain/cifar or pretrain/cifar.
 
     Raises:
         InputError: if there is no such folder; lists the package's own.
     """
-    path = Path(given).expanduser()
-    packaged = recipe_root() / given.removeprefix("./").removeprefix("scripts/")
+    path = Path(name).expanduser()
+    packaged = recipe_root() / name.removeprefix("./").removeprefix("scripts/")
     for folder in (path, packaged):
         if folder.is_dir():
             return folder.resolve()
@@ -45,48 +45,23 @@ def find_folder(given: str) -> Path:
         if folder.is_dir()
     )
     raise InputError(
-        f"--config-path {given} is not a folder. Give a folder with YAML recipes, or one of the "
+        f"--config-path {name} is not a folder. Give a folder with YAML recipes, or one of the "
         f"package's own: {', '.join(own)}."
     )
-
-
-PATH_KEYS = (
-    "data.train_path",
-    "data.val_path",
-    "checkpoint.dir",
-    "pretrained_feature_extractor",
-    "resume_from_checkpoint",
-    "out",
-    "evaluation.metadata",
-    "evaluation.reference_weights",
-)
-
-
-def quote_paths(overrides: list[str]) -> list[str]:
-    """Overrides with paths quoted for Hydra, whose grammar refuses `=`, spaces and brackets."""
-
-    def quoted(override: str) -> str:
-        key, _, value = override.partition("=")
-        plain = re.fullmatch(r"[\w./~?-]*", value) or value.startswith(("'", '"')) or "," in value
-        if key.lstrip("+") not in PATH_KEYS or plain:
-            return override
-        return key + "='" + value.replace("'", "\\'") + "'"
-
-    return [quoted(override) for override in overrides]
 
 
 def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     """The configuration of a recipe, for use in a program.
 
     Args:
-        folder: as behind --config-path.
-        name: as behind --config-name.
+        folder: the value of --config-path.
+        name: the value of --config-name.
         overrides: key=value.
 
     Raises:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
-    with explained(), _beside_a_running_hydra():
+    with as_input_error(), _suspended_hydra():
         with initialize_config_dir(str(find_folder(folder)), version_base="1.2"):
             cfg = compose(name, quote_paths(overrides))
         OmegaConf.set_struct(cfg, False)
@@ -94,8 +69,8 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
 
 
 @contextmanager
-def _beside_a_running_hydra():
-    """Sets the Hydra of the running command, of which there can be one, aside for a while."""
+def _suspended_hydra():
+    """Suspends the Hydra of the running command, as there can be one at a time."""
     running = GlobalHydra.instance()
     outer = running.hydra
     running.clear()
@@ -106,7 +81,7 @@ def _beside_a_running_hydra():
 
 
 @contextmanager
-def explained():
+def as_input_error():
     """Turns what Hydra and OmegaConf raise into one message."""
     try:
         yield
@@ -124,33 +99,35 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
     Raises:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
-    if {"-h", "--help"} & set(arguments):
+    arguments, overrides, flags = split_arguments(arguments)
+    if flags.help:
         results.print(HELP, markup=False)
         return
-    _require_recipe(arguments)
-    arguments = quote_paths(_with_absolute_folder(arguments))
+    for flag, value in (("path", flags.config_path), ("name", flags.config_name)):
+        if value is None:
+            raise InputError(f"--config-{flag} is missing.\n{HELP}")
+    # Hydra takes a relative folder relative to this package, and the last one of several
+    arguments = [*arguments, "--config-path", str(find_folder(flags.config_path))]
     command_line = list(sys.argv)
     failures: list[InputError] = []
-
-    sweeps = bool({"-m", "--multirun"} & set(arguments))
 
     def in_hydra(cfg: DictConfig) -> None:
         # Lightning starts the other processes of DDP with the command line of this one
         sys.argv = command_line
         OmegaConf.set_struct(cfg, False)
         try:
-            with explained():
+            with as_input_error():
                 task(cfg)
         except InputError as error:
-            if sweeps:  # perhaps in another process: Hydra carries it home
+            if flags.multirun:  # a launcher's process may run this: Hydra passes the error on
                 raise
             failures.append(error)  # kept from Hydra, which would add a print-out of its own
 
     # without this, Hydra turns every error into its own print-out and exit status 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [sys.argv[0], *arguments]
+    sys.argv = [sys.argv[0], *arguments, *quote_paths(overrides)]
     try:
-        with explained():
+        with as_input_error():
             hydra.main(version_base="1.2", config_path=None)(in_hydra)()
     finally:
         sys.argv = command_line
@@ -164,23 +141,3 @@ def _one_message(error: Exception) -> str:
     if "not in struct" in str(cause) or "Could not override" in str(error):
         lines.append("(To add a key that the recipe does not have, type ++key=value.)")
     return " ".join(dict.fromkeys(lines))
-
-
-def _require_recipe(arguments: list[str]) -> None:
-    for long, short in (("--config-path", "-cp"), ("--config-name", "-cn")):
-        if not any(argument.partition("=")[0] in (long, short) for argument in arguments):
-            raise InputError(f"{long} is missing.\n{HELP}")
-
-
-def _with_absolute_folder(arguments: list[str]) -> list[str]:
-    """Hydra takes a relative --config-path relative to this package; people mean where they are."""
-    result = list(arguments)
-    for index, argument in enumerate(result):
-        flag, _, value = argument.partition("=")
-        if flag not in ("--config-path", "-cp"):
-            continue
-        if value:
-            result[index] = f"{flag}={find_folder(value)}"
-        elif index + 1 < len(result):
-            result[index + 1] = str(find_folder(result[index + 1]))
-    return result
