@@ -362,7 +362,9 @@ def nce_of_two_views(model, views) -> float:
 @pytest.mark.parametrize("method", VARIANTS)
 def test_variant_learns_on_the_demo_data(method, digits, tmp_path, small_backbone):
     """From its recipe: views of images that it has not seen find each other better than before."""
-    queue = {"method_kwargs.queue_size": 192} if "queue_size" in METHODS[method] else {}
+    queue = (
+        {"method_kwargs.queue_size": 192} if "queue_size" in METHODS[method].model_fields else {}
+    )
     options = {
         "data.train_path": f"{digits}/train", "data.val_path": f"{digits}/val",
         "checkpoint.dir": tmp_path, "augmentations.0.crop_size": 16, "max_epochs": 14,

@@ -15,7 +15,7 @@ from solo_bayesncl.comparison import statistics as comparison
 from solo_bayesncl.comparison.jobs import Plan
 from solo_bayesncl.console import progress, say
 from solo_bayesncl.console import results as console
-from solo_bayesncl.recipes.compose import explained, find_folder, run_with_hydra
+from solo_bayesncl.recipes.compose import as_input_error, find_folder, run_with_hydra
 from solo_bayesncl.runs import run as runs
 
 FOLDER = "scripts/compare"
@@ -66,7 +66,7 @@ def compare(plan: Plan) -> dict[str, Any] | None:
     Returns:
         What `comparison.json` holds; None if the plan is of a single run.
     """
-    with explained():
+    with as_input_error():
         jobs.check_buildable(plan)
         for number, job in enumerate(plan.jobs, start=1):
             if jobs.finished(job) is None:

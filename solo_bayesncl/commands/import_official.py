@@ -18,7 +18,7 @@ from solo_bayesncl.adapters import adapter
 from solo_bayesncl.commands.pretrain import build, prepare
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.recipes.compose import compose_recipe, explained
+from solo_bayesncl.recipes.compose import as_input_error, compose_recipe
 from solo_bayesncl.runs import run as runs
 from solo_bayesncl.sharing.official import UNTOLD, Official
 from solo_bayesncl.training import trainer as training
@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
     training.prepare_host()
     official = Official.read(args.checkpoint)
     recipe = (args.config_path, args.config_name)
-    with explained():
+    with as_input_error():
         if args.config_name is not None:
             folder = of_recipe(official, *recipe, args.overrides, args.out)
         else:

@@ -8,6 +8,7 @@ from timm.data import Mixup, create_transform
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import nn
 
+from solo_bayesncl import recipes
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import say
 from solo_bayesncl.data.transforms import (
@@ -17,9 +18,8 @@ from solo_bayesncl.data.transforms import (
     statistics,
 )
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.recipes import checks as config
+from solo_bayesncl.recipes import require_image_sizes
 from solo_bayesncl.recipes.compose import run_with_hydra
-from solo_bayesncl.recipes.image_sizes import require_sizes
 from solo_bayesncl.runs import run as runs
 from solo_bayesncl.training import trainer as training
 
@@ -50,8 +50,8 @@ def train_linear(cfg: DictConfig) -> Path:
     Raises:
         InputError: for a recipe or checkpoint that cannot be used here.
     """
-    config.check_linear(cfg)
-    config.fit_to_machine(cfg)
+    recipes.check_linear(cfg)
+    recipes.fit_to_machine(cfg)
     checkpoint = runs.checkpoint_at(
         cfg.pretrained_feature_extractor, "pretrained_feature_extractor"
     )
@@ -70,7 +70,7 @@ def train_linear(cfg: DictConfig) -> Path:
         )
     runs.fill_module(backbone, weights, checkpoint)
     crop = cfg.data.augmentations
-    require_sizes(
+    require_image_sizes(
         backbone, {"data.augmentations.crop_size": labelled_size(cfg.data.dataset, crop)}, cfg
     )
     mixup_func, loss_func = _mixup(cfg)
@@ -78,7 +78,7 @@ def train_linear(cfg: DictConfig) -> Path:
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
 
-    with config.explained_data_errors(cfg):
+    with recipes.data_errors_as_input_errors(cfg):
         train_loader, val_loader = adapter().labelled_loaders(
             cfg,
             _train_transform(cfg),

@@ -6,14 +6,13 @@ import torch
 from omegaconf import DictConfig
 
 import solo_bayesncl
+from solo_bayesncl import recipes
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import say
 from solo_bayesncl.data.transforms import evaluation_transform, labelled_size, probe_transform
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.recipes import checks as config
-from solo_bayesncl.recipes import method_kwargs as settings
+from solo_bayesncl.recipes import require_image_sizes
 from solo_bayesncl.recipes.compose import run_with_hydra
-from solo_bayesncl.recipes.image_sizes import require_sizes
 from solo_bayesncl.training import trainer as training
 
 # methods of the host whose loss takes any number of views; ours say so themselves
@@ -48,7 +47,7 @@ def pretrain(cfg: DictConfig) -> Path:
     model = build(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
-    with config.explained_data_errors(cfg):
+    with recipes.data_errors_as_input_errors(cfg):
         val_loader = _val_loader(cfg)
         if cfg.data.format == "dali":
             return training.fit(
@@ -69,8 +68,8 @@ def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
     Raises:
         InputError: for a recipe that cannot be run here.
     """
-    config.check_pretrain(cfg, data)
-    config.fit_to_machine(cfg)
+    recipes.check_pretrain(cfg, data)
+    recipes.fit_to_machine(cfg)
     training.prepare_host()
     solo_bayesncl.register()
     require_one_of(cfg.method, adapter().method_names(), "method", adapter().MORE)
@@ -78,7 +77,7 @@ def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
     with training.explained_model_errors(cfg):
         cfg = adapter().pretrain_cfg(cfg)
     _check_views(cfg)
-    settings.check_contrastive(cfg)
+    recipes.check_contrastive(cfg)
     return cfg
 
 
@@ -87,7 +86,7 @@ def _check_views(cfg: DictConfig) -> None:
     rows = cfg.optimizer.batch_size * len(cfg.devices) * cfg.num_nodes
     if rows < 2:
         raise InputError("optimizer.batch_size=1: one image has no negatives. Give at least 2.")
-    if cfg.method in settings.METHODS:
+    if cfg.method in recipes.METHODS:
         return
     method, base = adapter().method(cfg.method), adapter().BaseMethod
     takes_small = method is not None and method.multicrop_forward is not base.multicrop_forward
@@ -104,7 +103,7 @@ def build(cfg: DictConfig):
     """The method of a prepared recipe; raises `InputError` if it or its images do not fit."""
     with training.explained_model_errors(cfg):
         model = adapter().build(cfg)
-    require_sizes(model.backbone, _image_sizes(cfg), cfg)
+    require_image_sizes(model.backbone, _image_sizes(cfg), cfg)
     return model
 
 

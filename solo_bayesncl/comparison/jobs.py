@@ -16,11 +16,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from solo_bayesncl import files
+from solo_bayesncl import files, recipes
 from solo_bayesncl.commands import evaluate, explain
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.options import Options
-from solo_bayesncl.recipes import checks as config
 from solo_bayesncl.recipes.compose import compose_recipe, find_folder
 from solo_bayesncl.runs import run as runs
 
@@ -125,8 +124,8 @@ class Plan:
                 raise InputError(f"methods: {method!r} cannot be a folder's name: use letters.")
         seeds = _list(cfg, "seeds", int, "a list of integers, e.g. [0,1,2]")
         for seed in seeds:
-            if not 0 <= seed <= config.MAX_SEED:
-                raise InputError(f"seeds: {seed}: give integers from 0 to {config.MAX_SEED}.")
+            if not 0 <= seed <= recipes.MAX_SEED:
+                raise InputError(f"seeds: {seed}: give integers from 0 to {recipes.MAX_SEED}.")
         out = Path(_text(cfg, "out", "the folder to write to"))
         chosen = _chosen(cfg, methods, seeds)
         pairs = [chosen] if chosen else [(m, s) for m in methods for s in sorted(seeds)]
@@ -226,7 +225,7 @@ def _job(
     composed = compose_recipe(recipe_folder, recipe, list(overrides))
     with _told_of(method):
         if here:
-            config.check_pretrain(composed.copy())
+            recipes.check_pretrain(composed.copy())
         if composed.data.get("no_labels") or composed.data.get("val_path") is None:
             raise InputError(
                 "data.val_path=null or data.no_labels=True: a comparison measures labelled "
@@ -320,7 +319,7 @@ def _probe(
         probe.checkpoint.dir, probe.checkpoint.enabled = str(folder), True
     if here:
         with _told_of("linear"):
-            config.check_linear(probe.copy())
+            recipes.check_linear(probe.copy())
     return probe
 
 
@@ -331,7 +330,7 @@ def check_buildable(plan: Plan) -> None:
         InputError: if one lacks settings, before anything is trained.
     """
     from solo_bayesncl.commands import pretrain
-    from solo_bayesncl.recipes.method_kwargs import METHODS
+    from solo_bayesncl.recipes import METHODS
 
     for job in {job.method: job for job in plan.jobs}.values():
         if job.cfg.method not in (*METHODS, BASE) and finished(job) is None:
@@ -419,7 +418,7 @@ def _pretrain(job: Job) -> Path:
     from solo_bayesncl.commands.pretrain import build, prepare, pretrain
 
     fitted = job.cfg.copy()
-    config.fit_to_machine(fitted)
+    recipes.fit_to_machine(fitted)
     if len(fitted.devices) * (fitted.get("num_nodes") or 1) == 1:
         return pretrain(job.cfg.copy())
     # Lightning starts the other processes by repeating the command line of this one

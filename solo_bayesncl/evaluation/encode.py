@@ -17,7 +17,7 @@ from torchvision import datasets
 from torchvision.datasets.folder import find_classes
 
 import solo_bayesncl
-from solo_bayesncl import metrics
+from solo_bayesncl import metrics, recipes
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import worker_options
@@ -29,7 +29,6 @@ from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
 from solo_bayesncl.objective import Encoding, encode
 from solo_bayesncl.precision import autocast, resolve_precision
-from solo_bayesncl.recipes import checks as config
 from solo_bayesncl.runs import run as runs
 
 Result = TypeVar("Result")
@@ -165,7 +164,7 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
     images = val_loader.dataset
     label_in_training = _labels_in_training(train_loader.dataset, images)
     factors = factors_of(images, options.metadata)
-    with config.explained_data_errors(run.cfg):
+    with recipes.data_errors_as_input_errors(run.cfg):
         # the training split can be large, and only these are used
         on = (device, precision)
         train = collect(model, train_loader, *on, "training images", ("feats", "codes"))
@@ -238,7 +237,7 @@ def own_classes(cfg: DictConfig) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        if cfg.data.dataset in config.DOWNLOADED:
+        if cfg.data.dataset in recipes.DOWNLOADED:
             return tuple(vars(datasets)[cfg.data.dataset.upper()](path).classes)
         return tuple(find_classes(path)[0])
     except (OSError, RuntimeError):
@@ -328,11 +327,11 @@ def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, Dat
                 "with train/ and val/ and in each a folder per class."
             )
     for split in (cfg.data.train_path, cfg.data.val_path):
-        if cfg.data.dataset not in config.DOWNLOADED and not Path(split).exists():
+        if cfg.data.dataset not in recipes.DOWNLOADED and not Path(split).exists():
             origin = "of --data" if data is not None else "of the run's record: use --data DIR"
             raise InputError(f"{split} does not exist (it is {origin}).")
     transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
-    with config.explained_data_errors(cfg):
+    with recipes.data_errors_as_input_errors(cfg):
         train, val = adapter().labelled_loaders(cfg, transform, transform)
     # pinned memory only serves copies to a GPU
     pinned = {"pin_memory": options.torch_device.type == "cuda"}

@@ -14,11 +14,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from solo_bayesncl import recipes
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.losses import bernoulli_kl
 from solo_bayesncl.methods.mixins import GateMixin, NonNegativeMixin, zero_without_labels
 from solo_bayesncl.objective import Encoding, encode
-from solo_bayesncl.recipes import method_kwargs as settings
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class CodeLossMixin(NonNegativeMixin):
         if cls.compared.momentum:
             cfg.momentum = cfg.get("momentum") or {}  # all of it has defaults
         cfg = super().add_and_assert_specific_cfg(cfg)
-        settings.check_contrastive(cfg)
+        recipes.check_contrastive(cfg)
         return cfg
 
     def forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803

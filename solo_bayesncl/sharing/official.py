@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.recipes.method_kwargs import METHODS
+from solo_bayesncl.recipes import METHODS
 from solo_bayesncl.runs import run as runs
 
 # what weights cannot tell and codes depend on
@@ -25,7 +25,8 @@ UNTOLD = (
 )
 # those of them that only a gate has
 GATE_SETTINGS = tuple(
-    f"method_kwargs.{name}" for name in METHODS["bayesncl"].keys() - METHODS["ncl"].keys()
+    f"method_kwargs.{name}"
+    for name in METHODS["bayesncl"].model_fields.keys() - METHODS["ncl"].model_fields.keys()
 )
 SECTIONS = ("backbone", "data", "optimizer", "scheduler", "method_kwargs")
 
@@ -143,7 +144,7 @@ class Official:
             record["method"] = "bayesncl"
         known = METHODS.get(record.get("method"))
         if known is not None:
-            record["method_kwargs"] = {k: v for k, v in kwargs.items() if k in known}
+            record["method_kwargs"] = {k: v for k, v in kwargs.items() if k in known.model_fields}
         if record.get("method") == "bayesncl":
             record["method_kwargs"]["gating_head_depth"] = self.gating_head_depth()
         return OmegaConf.create(record)

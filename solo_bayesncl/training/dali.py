@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from solo_bayesncl.data.transforms import statistics
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.recipes.checks import too_few_images
+from solo_bayesncl.recipes import too_few_images
 from solo_bayesncl.training.seeding import SeededLoader
 
 _AHEAD = 4  # batches that DALI may have begun when it reports an error

@@ -18,16 +18,12 @@ from torch.utils.data import DataLoader
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes import number_of_processes
 from solo_bayesncl.training.sync_batchnorm import desynchronise, synchronise
 
 # as long as torch waits for processes with GPUs to meet
 _PATIENCE = timedelta(minutes=10)
 _meetings = itertools.count()
-
-
-def number_of_processes(cfg: DictConfig) -> int:
-    """Processes of a run on all nodes; `devices` is a list (`config.fit_to_machine`)."""
-    return len(cfg.devices) * (cfg.get("num_nodes") or 1)
 
 
 def require_as_started(cfg: DictConfig) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from solo_bayesncl import recipes
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import say
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.recipes import checks as config
 from solo_bayesncl.runs import run as runs
 
 # said by the libraries below at every run, about settings that solo-learn chooses
@@ -54,16 +54,12 @@ def check_against_host(cfg: DictConfig) -> None:
 
 def require_full_batch(loader, cfg: DictConfig) -> None:
     """Refuses data that do not fill one batch of all processes."""
-    from solo_bayesncl.training.distributed import number_of_processes
-
     if _steps_per_epoch(loader, cfg) == 0:
-        raise InputError(config.too_few_images(cfg, number_of_processes(cfg)))
+        raise InputError(recipes.too_few_images(cfg, recipes.number_of_processes(cfg)))
 
 
 def _steps_per_epoch(loader, cfg: DictConfig) -> int:
-    from solo_bayesncl.training.distributed import number_of_processes
-
-    return len(loader.dataset) // (loader.batch_size * number_of_processes(cfg))
+    return len(loader.dataset) // (loader.batch_size * recipes.number_of_processes(cfg))
 
 
 @contextmanager
@@ -157,7 +153,7 @@ def fit(model, cfg: DictConfig, kind: str, train_loader, val_loader, datamodule=
             checkpointer.continued = resume_point if continues and not asked_for else None
             trainer.callbacks.append(checkpointer)
         try:
-            with config.explained_data_errors(cfg):
+            with recipes.data_errors_as_input_errors(cfg):
                 if val_loader is not None:
                     val_loader = processes.share_of(val_loader, trainer)
                 if datamodule is not None:
