@@ -50,6 +50,7 @@ setup(
         "hydra-core>=1.3",
         "omegaconf>=2.3",
         "einops>=0.6",
+        "pydantic>=2.9",
         "rich>=12",
         "tensorboard",
         "numpy",

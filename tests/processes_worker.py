@@ -101,8 +101,8 @@ def small_model(method: str) -> nn.Module:
 
     solo_bayesncl.register()
     cfg = config(method)
-    own = CONTRASTIVE.get(method.rpartition("_")[2], {})
-    cfg.method_kwargs.update({key: OWN_SETTINGS[key] for key in own})
+    own = CONTRASTIVE.get(method.rpartition("_")[2])
+    cfg.method_kwargs.update({key: OWN_SETTINGS[key] for key in own.model_fields} if own else {})
     cfg.momentum = {"base_tau": 0.5}
     torch.manual_seed(0)
     with small_backbone():

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from solo_bayesncl.comparison.plan import with_grid
+from solo_bayesncl.comparison.grids import expand_grid
 from solo_bayesncl.recipes.compose import compose_recipe
 
 SNAPSHOTS = Path(__file__).parent / "recipes"
@@ -39,7 +39,7 @@ def composed(folder: str, typed: str) -> dict[str, Any]:
     name, *overrides = typed.split()
     cfg = compose_recipe(f"scripts/{folder}", name, overrides)
     if folder == "compare":
-        cfg = with_grid(cfg)
+        cfg = expand_grid(cfg)
         del cfg["grid"]
     return settings_of(cfg)
 

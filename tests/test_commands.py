@@ -68,10 +68,10 @@ def test_bar_shows_the_terms_of_the_loss_that_the_curves_got_last(images, tmp_pa
 
 
 def test_record_holds_every_setting_of_the_method(trained):
-    from solo_bayesncl.recipes.method_kwargs import BAYESNCL
+    from solo_bayesncl.recipes.method_kwargs import BayesNCLKwargs
 
     record = json.loads((trained / "args.json").read_text())
-    assert set(record["method_kwargs"]) == set(BAYESNCL)
+    assert set(record["method_kwargs"]) == set(BayesNCLKwargs.model_fields)
 
 
 @pytest.mark.parametrize("folder", ["demo", "cifar", "imagenet-100"])

@@ -22,7 +22,8 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.losses import bernoulli_kl, info_nce
 from solo_bayesncl.methods.contrastive import LOSS_INPUTS
 from solo_bayesncl.recipes.compose import compose_recipe
-from solo_bayesncl.recipes.method_kwargs import CONTRASTIVE, METHODS, REQUIRED
+from solo_bayesncl.recipes.method_kwargs import CONTRASTIVE, METHODS
+from solo_bayesncl.recipes.validation import accepted_values
 from solo_bayesncl.runs.models import load_model
 from solo_bayesncl.runs.run import Run
 from solo_bayesncl.training.pretraining import pretrain
@@ -37,7 +38,7 @@ OWN = {"queue_size": 64, "pred_hidden_dim": 24}
 
 def config_of(method: str, **method_kwargs):
     cfg = config(method, **method_kwargs)
-    own = CONTRASTIVE[method.rpartition("_")[2]]
+    own = CONTRASTIVE[method.rpartition("_")[2]].model_fields
     cfg.method_kwargs.update({key: OWN[key] for key in own})
     return cfg
 
@@ -69,7 +70,7 @@ def test_variant_is_a_solo_learn_method(method):
 
 def build_original(name: str):
     cfg = config(name)
-    cfg.method_kwargs.update({key: OWN[key] for key in CONTRASTIVE[name]})
+    cfg.method_kwargs.update({key: OWN[key] for key in CONTRASTIVE[name].model_fields})
     cfg.momentum = {}
     torch.manual_seed(0)
     return adapter().method(name)(cfg)
@@ -220,7 +221,7 @@ def test_codes_of_evaluation_are_the_trained_heads():
 @pytest.mark.parametrize(
     ("method", "change", "expected"),
     [
-        ("ncl_mocov2plus", {"queue_size": 60}, "queue_size=60 is no multiple of 8"),
+        ("ncl_mocov2plus", {"queue_size": 60}, "queue_size=60 is not a multiple of 8"),
         ("ncl_nnclr", {"queue_size": 0}, "queue_size=0: give a multiple"),
         ("ncl_nnclr", {"pred_hidden_dim": None}, "pred_hidden_dim=None: give an integer"),
         ("ncl_supcon", {"queue_size": 64}, "queue_size is not a setting of method: ncl_supcon"),
@@ -228,7 +229,7 @@ def test_codes_of_evaluation_are_the_trained_heads():
 )
 def test_wrong_settings_are_refused(method, change, expected):
     cfg = config(method)
-    own = {key: OWN[key] for key in CONTRASTIVE[method.rpartition("_")[2]]}
+    own = {key: OWN[key] for key in CONTRASTIVE[method.rpartition("_")[2]].model_fields}
     cfg.method_kwargs.update({**own, **change})
     with pytest.raises(InputError, match=expected):
         adapter().build(cfg)
@@ -251,12 +252,12 @@ def test_method_and_variants_can_be_compared(name, images, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "expected"),
     [
-        ("mocov2plus", "method_kwargs.queue_size=30", "queue_size=30 is no multiple of 16"),
+        ("mocov2plus", "method_kwargs.queue_size=30", "queue_size=30 is not a multiple of 16"),
         ("supcon", "data.no_labels=True", "data.no_labels=True: give labelled images"),
         ("nnclr", "augmentations.0.num_crops=3", "compares 2 large"),
         ("ncl_mocov2plus", "momentum.base_tau=2", "momentum.base_tau=2: give a number from 0 to 1"),
         ("mocov2plus", "momentum.final_tau=0.5", "base_tau=0.99 exceeds momentum.final_tau=0.5"),
-        ("mocov2plus", "momentum=5", "momentum=5: a section with keys of its own"),
+        ("mocov2plus", "momentum=5", "momentum=5: give a section with keys of its own"),
     ],
 )
 def test_recipes_of_solo_learns_methods_are_checked_as_ours(
@@ -303,7 +304,7 @@ def test_method_and_variants_have_recipes(folder, name):
     ]
     assert [cfg.method for cfg in recipes] == [name, f"ncl_{name}", f"bayesncl_{name}"]
     for cfg in recipes[1:]:
-        assert set(cfg.method_kwargs) <= set(METHODS[cfg.method])
+        assert set(cfg.method_kwargs) <= set(METHODS[cfg.method].model_fields)
         for key in ("momentum", "backbone", "augmentations", "max_epochs"):
             assert cfg.get(key) == recipes[0].get(key)
 
@@ -314,16 +315,17 @@ def test_every_setting_of_solo_learns_methods_is_documented_as_it_is():
         (ROOT / "docs/settings.md").read_text(),
         re.M,
     )
-    own = {key: setting for settings in CONTRASTIVE.values() for key, setting in settings.items()}
+    models = {key: model for model in CONTRASTIVE.values() for key in model.model_fields}
     assert {(key, *rest) for key, *rest in rows} == {
         (
             key,
-            ", ".join(name for name in CONTRASTIVE if key in CONTRASTIVE[name]),
-            "required" if setting.default is REQUIRED else f"`{setting.default}`",
-            setting.accepts,
-            setting.meaning,
+            ", ".join(name for name in CONTRASTIVE if key in CONTRASTIVE[name].model_fields),
+            "required" if field.is_required() else f"`{field.default}`",
+            accepted_values(model, key),
+            field.description,
         )
-        for key, setting in own.items()
+        for key, model in models.items()
+        for field in [model.model_fields[key]]
     }
 
 
@@ -365,7 +367,9 @@ def nce_of_two_views(model, views) -> float:
 @pytest.mark.parametrize("method", VARIANTS)
 def test_variant_learns_on_the_demo_data(method, digits, tmp_path, small_backbone):
     """From its recipe: views of images that it has not seen find each other better than before."""
-    queue = {"method_kwargs.queue_size": 192} if "queue_size" in METHODS[method] else {}
+    queue = (
+        {"method_kwargs.queue_size": 192} if "queue_size" in METHODS[method].model_fields else {}
+    )
     options = {
         "data.train_path": f"{digits}/train", "data.val_path": f"{digits}/val",
         "checkpoint.dir": tmp_path, "augmentations.0.crop_size": 16, "max_epochs": 14,

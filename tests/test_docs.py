@@ -6,8 +6,9 @@ import re
 from conftest import RECIPES, ROOT
 
 from solo_bayesncl.__main__ import COMMANDS
-from solo_bayesncl.recipes.method_kwargs import METHODS, NCL, REQUIRED
+from solo_bayesncl.recipes.method_kwargs import BayesNCLKwargs, NCLKwargs
 from solo_bayesncl.recipes.search_path import recipe_names
+from solo_bayesncl.recipes.validation import accepted_values
 
 
 def test_every_setting_is_documented_as_it_is():
@@ -19,12 +20,12 @@ def test_every_setting_is_documented_as_it_is():
             rows[name] = (bool(only), default, accepts, meaning)
     expected = {
         name: (
-            name not in NCL,
-            "required" if setting.default is REQUIRED else f"`{setting.default}`",
-            setting.accepts,
-            setting.meaning,
+            name not in NCLKwargs.model_fields,
+            "required" if field.is_required() else f"`{field.default}`",
+            accepted_values(BayesNCLKwargs, name),
+            field.description,
         )
-        for name, setting in METHODS["bayesncl"].items()
+        for name, field in BayesNCLKwargs.model_fields.items()
     }
     assert rows == expected
 
@@ -101,9 +102,10 @@ def test_every_comparison_of_the_package_is_documented():
 
 
 def test_every_key_of_a_comparison_is_documented():
-    from solo_bayesncl.comparison.plan import EVALUATION_KEYS, KEYS
+    from solo_bayesncl.comparison.config import ComparisonConfig, EvaluationSection
 
     text = (ROOT / "docs/compare.md").read_text()
     # what the program passes on to itself is not for people
-    for key in {*KEYS, *EVALUATION_KEYS} - {"typed", "typed_linear"}:
+    keys = {*ComparisonConfig.model_fields, *EvaluationSection.model_fields}
+    for key in keys - {"typed", "typed_linear"}:
         assert f"`{key}`" in text or f"{key}." in text, key

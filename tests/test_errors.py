@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import RECIPES, make_images, solo_bayesncl, tiny
 
+from solo_bayesncl import recipes
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.recipes import checks as config
 
 CUSTOM = ["pretrain", "--config-path", str(RECIPES / "pretrain/custom"), "--config-name"]
 
@@ -27,20 +27,20 @@ def refused(capsys, *arguments: object) -> str:
     [
         ("method=bayesnclx", "method='bayesnclx' is not known. Choose one of"),
         ("backbone.name=resnet19", "backbone.name='resnet19' is not known"),
-        ("data.dataset=mnist", "data.dataset='mnist' is not known"),
-        ("data.format=zip", "data.format='zip' is not known"),
-        ("optimizer.name=rmsprop", "optimizer.name='rmsprop' is not known"),
+        ("data.dataset=mnist", "data.dataset='mnist': give one of cifar10"),
+        ("data.format=zip", "data.format='zip': give one of image_folder"),
+        ("optimizer.name=rmsprop", "optimizer.name='rmsprop': give one of sgd"),
         ("optimizer.batch_size=0", "optimizer.batch_size=0: give an integer of at least 1"),
         ("optimizer.batch_size=64", "fewer images than optimizer.batch_size=64"),
         ("optimizer.lr=-1", "optimizer.lr=-1: give a number of at least 0"),
         ("optimizer.lr=fast", "optimizer.lr='fast'"),
-        ("scheduler.name=cosine", "scheduler.name='cosine' is not known"),
+        ("scheduler.name=cosine", "scheduler.name='cosine': give one of warmup_cosine"),
         ("scheduler.name=step", "needs scheduler.lr_decay_steps"),
         ("max_epochs=0", "max_epochs=0"),
-        ("precision=8", "precision=8 is not known"),
+        ("precision=8", "precision=8: give one of 16-mixed"),
         ("devices=0", "devices=0: give a number of processes"),
         ("devices=[]", "devices=[]: give a number of processes"),
-        ("accelerator=tpu", "accelerator='tpu' is not known"),
+        ("accelerator=tpu", "accelerator='tpu': give one of auto"),
         ("data.num_workers=-1", "data.num_workers=-1"),
         ("data.train_path=/nowhere", "data.train_path=/nowhere is not a folder"),
         ("data.val_path=/nowhere", "data.val_path=/nowhere is not a folder"),
@@ -285,7 +285,7 @@ def test_devices_in_every_form_of_lightning():
 
     for given, count in ((1, 1), ("2", 2), (3, 3), ([0], 1), ([0, 1], 2), ("auto", 1), (-1, 1)):
         cfg = OmegaConf.create({"accelerator": "cpu", "devices": given, "precision": 32})
-        config.fit_to_machine(cfg)
+        recipes.fit_to_machine(cfg)
         assert len(cfg.devices) == count
         assert cfg.strategy == ("auto" if count == 1 else "ddp")
 

@@ -202,16 +202,16 @@ def test_dali_trains_on_the_gpu(jpegs, tmp_path):
 ONE_PROCESS_OF_DDP = """
 import sys
 
-from solo_bayesncl.recipes import checks as config
+from solo_bayesncl import recipes
 from solo_bayesncl.__main__ import main
 
-fit_to_machine = config.fit_to_machine
+fit_to_machine = recipes.fit_to_machine
 
 def keep_ddp(cfg):
     fit_to_machine(cfg)
     cfg.strategy = "ddp"
 
-config.fit_to_machine = keep_ddp
+recipes.fit_to_machine = keep_ddp
 sys.exit(main(sys.argv[1:]))
 """
 

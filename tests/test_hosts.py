@@ -24,13 +24,12 @@ from test_methods import batch, build, config
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from solo_bayesncl import adapters
+from solo_bayesncl import adapters, recipes
 from solo_bayesncl.adapters import Adapter, adapter
 from solo_bayesncl.data.transforms import evaluation_transform, probe_transform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.losses import info_nce
 from solo_bayesncl.nn import normalize
-from solo_bayesncl.recipes import checks as recipe_config
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.training.pretraining import pretrain
 from solo_bayesncl.training.seeding import SeededLoader
@@ -46,8 +45,8 @@ def recipe(images: Path, out: Path, name: str, *overrides: str):
         [o.lstrip("+") for o in tiny(images, out, *overrides) if not o.startswith("augmentations")]
     )
     cfg.augmentations[0].crop_size = 16
-    recipe_config.check_pretrain(cfg)
-    recipe_config.fit_to_machine(cfg)
+    recipes.check_pretrain(cfg)
+    recipes.fit_to_machine(cfg)
     adapter().check(cfg)
     return adapter().pretrain_cfg(cfg)
 

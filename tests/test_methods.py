@@ -13,7 +13,6 @@ from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.methods.step_log import StepLogMixin
 from solo_bayesncl.objective import bayesncl_objective, ncl_objective
-from solo_bayesncl.recipes import method_kwargs as settings
 
 solo_bayesncl.register()
 
@@ -344,12 +343,12 @@ def test_objective_receives_every_setting(monkeypatch):
     ("wrong", "named"),
     [
         ({"sigmoid_temperature": 0}, "sigmoid_temperature=0: give a number above 0"),
-        ({"bayesian_prior_prob": 1.2}, "bayesian_prior_prob=1.2: give a probability"),
+        ({"bayesian_prior_prob": 1.2}, "bayesian_prior_prob=1.2: give a number from 0 to 1"),
         ({"bayesian_kl_lambda": -1}, "bayesian_kl_lambda=-1"),
-        ({"non_neg": "swish"}, "non_neg='swish': give null or one of none, relu"),
+        ({"non_neg": "swish"}, "non_neg='swish': give one of none, relu"),
         ({"gate_type": "hard"}, "gate_type='hard': give one of STE"),
         ({"gate_threshold": 1}, "gate_threshold=1"),
-        ({"gating_head_depth": 4}, "gating_head_depth=4: give 1, 2 or 3"),
+        ({"gating_head_depth": 4}, "gating_head_depth=4: give an integer from 1 to 3"),
         ({"gate_init": "zero"}, "gate_init='zero'"),
         ({"detach_gate_input": "yes"}, "detach_gate_input='yes': give True or False"),
         ({"use_topk": True, "topk_k": 17}, "topk_k=17.*from 1 to proj_output_dim=16"),
@@ -364,9 +363,3 @@ def test_objective_receives_every_setting(monkeypatch):
 def test_wrong_settings_are_refused_at_construction(wrong, named):
     with pytest.raises(InputError, match=named):
         adapter().build(config("bayesncl", **wrong))
-
-
-def test_settings_of_bayesncl_include_those_of_ncl():
-    assert set(settings.NCL) < set(settings.BAYESNCL)
-    for name in ("non_neg", "use_topk", "topk_k"):
-        assert settings.BAYESNCL[name] is settings.NCL[name]

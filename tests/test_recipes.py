@@ -13,7 +13,7 @@ from their_programs import last_line, on_main, python, write
 
 from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.comparison.grids import variants_of
+from solo_bayesncl.comparison.grids import Grid, variants_of
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.search_path import recipe_names
@@ -235,7 +235,7 @@ def test_a_grid_is_every_combination_of_its_values_as_they_are_written():
         "name": "lr_{lr}",
         "overrides": ["++optimizer.lr=3e-5,0.10", "devices=[0,1]"],
     }
-    assert variants_of(grid) == {
+    assert variants_of(Grid(**grid)) == {
         f"lr_{lr}": {"recipe": "ncl", "overrides": [f"++optimizer.lr={lr}", "devices=[0,1]"]}
         for lr in ("3e-5", "0.10")
     }

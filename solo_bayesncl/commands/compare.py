@@ -4,46 +4,57 @@ solo-bayesncl compare --config-name NAME [methods='[ncl,bayesncl]' seeds='[0,1]'
 """
 
 import multiprocessing
-import re
 
 from omegaconf import DictConfig
 
-from solo_bayesncl.comparison.plan import KEYS, Plan
+from solo_bayesncl.comparison.config import split_overrides
+from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.console import log
 from solo_bayesncl.console import results as console
 from solo_bayesncl.recipes.compose import as_input_error, find_folder, run_with_hydra
+from solo_bayesncl.recipes.overrides import quote, split_arguments
 
 FOLDER = "scripts/compare"
-MULTIRUN = {"-m", "--multirun"}
-# Hydra's flags that take the next argument
-WITH_VALUE = {
-    "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--cfg", "-c",
-    "--package", "-p", "--info", "-i",
-}  # fmt: skip
-LINEAR = ("linear", ".")
 
 
 def run(arguments: list[str]) -> int:
     """The command; `arguments` are Hydra's, and overrides of the compared recipes."""
-    arguments = _sorted_out(arguments)
-    sweeps = bool(MULTIRUN & set(arguments))
+    flags, overrides, parsed = split_arguments(arguments)
+    if parsed.config_path is None:
+        flags = ["--config-path", FOLDER, *flags]
+    overrides = _for_comparison(overrides)
     plans: list[Plan] = []
     run_with_hydra(
-        [a for a in arguments if a not in MULTIRUN],
-        lambda cfg: plans.append(Plan.of(cfg, here=not sweeps)),
+        [*(flag for flag in flags if flag not in ("-m", "--multirun")), *overrides],
+        lambda cfg: plans.append(Plan.of(cfg, here=not parsed.multirun)),
     )
     for plan in plans:  # none after --help or --cfg job
-        if sweeps:
-            _sweep(arguments, plan)
+        if parsed.multirun:
+            _sweep([*flags, *overrides], plan)
             _finish(plan)
         else:
             compare(plan)
     return 0
 
 
+def _for_comparison(overrides: list[str]) -> list[str]:
+    """Overrides of the comparison's keys, with those of recipes passed on as two lists.
+
+    Users type here what they would type behind `pretrain`, and behind `linear.` for the probe.
+    """
+    own, *of_recipes = split_overrides(overrides)
+    lists = [
+        f"+{name}=[{','.join(map(quote, found))}]"
+        for name, found in zip(("typed", "typed_linear"), of_recipes, strict=True)
+        if found
+    ]
+    # a user's own file can build on the package's
+    return [*own, f"hydra.searchpath=[{quote(f'file://{find_folder(FOLDER)}')}]", *lists]
+
+
 def _sweep(arguments: list[str], plan: Plan) -> None:
-    """One Hydra job a run; the launcher that was chosen decides where and how many at a time."""
-    methods, seeds = ",".join(map(_quoted, plan.methods)), ",".join(map(str, plan.seeds))
+    """One Hydra job per run; the chosen launcher decides where and how many at a time."""
+    methods, seeds = ",".join(map(quote, plan.methods)), ",".join(map(str, plan.seeds))
     run_with_hydra([*arguments, f"job.method={methods}", f"job.seed={seeds}"], run_one)
 
 
@@ -86,46 +97,3 @@ def _finish(plan: Plan) -> None:
         f"Page: {plan.out / PAGE}",
         markup=False,
     )
-
-
-def _in_our_folder(flags: list[str]) -> list[str]:
-    """The package's own comparisons where no folder is given."""
-    given = any(flag.partition("=")[0] in ("--config-path", "-cp") for flag in flags)
-    return flags if given else ["--config-path", FOLDER, *flags]
-
-
-def _sorted_out(arguments: list[str]) -> list[str]:
-    """Hydra's flags first, as it wants them, then overrides of the comparison.
-
-    Everything that is not a key of a comparison belongs to the pretraining recipes, or behind
-    `linear.` to those of the probe: people type what they would type behind `pretrain`. It is
-    passed on as two lists.
-    """
-    flags: list[str] = []
-    own: list[str] = []
-    typed: dict[str, list[str]] = {"typed": [], "typed_linear": []}
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        found = re.match(r"(?P<sign>[+~]*)(?P<section>[\w-]+)(?P<dot>\.)?[^=]*(=|$)", argument)
-        section = found and found["section"]
-        is_override = found and ("=" in argument or argument.startswith("~"))
-        if argument.startswith("-"):
-            flags.append(argument)
-            if argument in WITH_VALUE and rest:
-                flags.append(rest.pop(0))
-        elif not is_override or (section in KEYS and (section, found["dot"]) != LINEAR):
-            own.append(argument)
-        elif section == "linear":
-            typed["typed_linear"].append(argument.replace("linear.", "", 1))
-        else:
-            typed["typed"].append(argument)
-    lists = [f"+{name}=[{','.join(map(_quoted, found))}]" for name, found in typed.items() if found]
-    # a file of one's own can build on the package's
-    own.append(f"hydra.searchpath=[{_quoted(f'file://{find_folder(FOLDER)}')}]")
-    return [*_in_our_folder(flags), *own, *lists]
-
-
-def _quoted(text: str) -> str:
-    """A string of Hydra's grammar."""
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", text)) + "'"

@@ -72,12 +72,12 @@ def run(args: argparse.Namespace) -> int:
     _ = options.torch_device
     target = args.out or run_.folder / "evaluation.json"
 
-    from solo_bayesncl.evaluation import encode, record
+    from solo_bayesncl.evaluation import encode_splits, write_evaluation
     from solo_bayesncl.report.tables import evaluation_table
     from solo_bayesncl.training.environment import prepare_solo_learn
 
     prepare_solo_learn()
-    result = record.write_evaluation(encode.encode_splits(args.checkpoint, options), target)
+    result = write_evaluation(encode_splits(args.checkpoint, options), target)
     console.print(evaluation_table({result["method"]: result}))
     console.print(f"Written to {target}", markup=False)
     return 0

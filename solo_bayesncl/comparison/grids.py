@@ -4,58 +4,64 @@ import itertools
 import re
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
+from solo_bayesncl.comparison.config import Grid
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes import validate
 
-KEYS = ("recipe", "name", "overrides")
 
-
-def variants_of(grid: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The variants of a comparison that a grid stands for.
-
-    Args:
-        grid: `recipe`; `overrides` with any number of values, e.g. `optimizer.lr=0.1,0.2`; `name`,
-            which has the last part of such keys in braces, e.g. `lr_{lr}`. Values are taken as
-            they are written: 3e-5 stays 3e-5.
-
-    Returns:
-        `recipe` and `overrides` by name, the values of the last key changing fastest.
+def expand_grid(cfg: DictConfig) -> DictConfig:
+    """A comparison with its `grid` written out as variants; `methods: null` compares all of them.
 
     Raises:
-        InputError: for a key that is missing or unknown, or a name that does not tell them apart.
+        InputError: for a grid that cannot be used.
     """
-    recipe, template, overrides = (grid.get(key) for key in KEYS)
-    if (
-        {*grid} - {*KEYS}
-        or not (isinstance(recipe, str) and isinstance(template, str))
-        or not (isinstance(overrides, list) and overrides)
-        or not all(isinstance(override, str) and "=" in override for override in overrides)
-    ):
-        raise InputError(
-            f"grid={grid}: give recipe: NAME, overrides: a list of key=value,value,... (quote them "
-            "in brackets) and name: a template, such as lr_{lr} for optimizer.lr=0.1,0.2."
-        )
-    keys, values = zip(*(override.split("=", 1) for override in overrides), strict=True)
+    if cfg.get("grid") is None:
+        return cfg
+    variants = variants_of(validate(Grid, cfg.grid, "grid"))
+    cfg = cfg.copy()
+    cfg.variants = variants | OmegaConf.to_container(cfg.get("variants") or OmegaConf.create())
+    if cfg.get("methods") is None:
+        cfg.methods = list(variants)
+    return cfg
+
+
+def variants_of(grid: Grid) -> dict[str, dict[str, Any]]:
+    """The variants of a comparison that a grid stands for.
+
+    Returns:
+        `recipe` and `overrides` by name, the values of the last key changing fastest. Values keep
+        their spelling: 3e-5 stays 3e-5.
+
+    Raises:
+        InputError: if the template has an unknown field, or gives several variants one name.
+    """
+    keys, values = zip(*(override.split("=", 1) for override in grid.overrides), strict=True)
     fields = [key.rpartition(".")[2].lstrip("+") for key in keys]
     points = [*itertools.product(*map(_split, values))]
     variants = {}
     for point in points:
         try:
-            name = template.format(**dict(zip(fields, point, strict=True)))
+            name = grid.name.format(**dict(zip(fields, point, strict=True)))
         except (LookupError, ValueError, AttributeError):
             raise InputError(
-                f"grid.name={template}: in braces it takes one of {', '.join(fields)}."
+                f"grid.name={grid.name}: in braces it takes one of {', '.join(fields)}."
             ) from None
         pairs = zip(keys, point, strict=True)
-        variants[name] = {"recipe": recipe, "overrides": [f"{key}={value}" for key, value in pairs]}
+        variants[name] = {
+            "recipe": grid.recipe,
+            "overrides": [f"{key}={value}" for key, value in pairs],
+        }
     if len(variants) < len(points):
         several = [field for field, value in zip(fields, values, strict=True) if _split(value)[1:]]
         raise InputError(
-            f"grid.name={template}: some of the {len(points)} variants get the same name. It needs "
-            f"{', '.join(f'{{{field}}}' for field in several)}."
+            f"grid.name={grid.name}: some of the {len(points)} variants get the same name. It "
+            f"needs {', '.join(f'{{{field}}}' for field in several)}."
         )
     return variants
 
 
 def _split(values: str) -> list[str]:
-    """At the commas outside of brackets."""
+    """Splits at commas outside of brackets."""
     return re.split(r",(?![^\[]*\])", values)

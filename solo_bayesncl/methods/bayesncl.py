@@ -10,7 +10,7 @@ from solo_bayesncl.objective import Objective, bayesncl_objective
 class BayesNCL(GateMixin, NCL):
     """NCL with a learned gate per image and dimension.
 
-    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.recipes.method_kwargs.BAYESNCL`, and
+    Extra cfg settings: `method_kwargs`, see `recipes.method_kwargs.BayesNCLKwargs`, and
     `optimizer.gating_head_lr`, see `GateMixin`.
     """
 

@@ -15,11 +15,11 @@ from einops import rearrange, repeat
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from solo_bayesncl import recipes
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.losses import bernoulli_kl
 from solo_bayesncl.methods.mixins import GateMixin, NonNegativeMixin, zero_without_labels
 from solo_bayesncl.objective import Encoding, encode
-from solo_bayesncl.recipes import method_kwargs as settings
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class CodeLossMixin(NonNegativeMixin):
         if cls.loss_inputs.momentum:
             cfg.momentum = cfg.get("momentum") or {}  # each of its keys has a default
         cfg = super().add_and_assert_specific_cfg(cfg)
-        settings.check_contrastive(cfg)
+        recipes.check_contrastive(cfg)
         return cfg
 
     def forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803

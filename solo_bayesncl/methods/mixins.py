@@ -6,11 +6,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from solo_bayesncl import metrics
+from solo_bayesncl import metrics, recipes
 from solo_bayesncl.methods.step_log import StepLogMixin
 from solo_bayesncl.nn import mlp, start_at_prior
 from solo_bayesncl.objective import Encoding, encode
-from solo_bayesncl.recipes import method_kwargs as settings
 
 
 class NonNegativeMixin(StepLogMixin):
@@ -32,7 +31,7 @@ class NonNegativeMixin(StepLogMixin):
     @classmethod
     def add_and_assert_specific_cfg(cls, cfg: DictConfig) -> DictConfig:
         """Adds the method's defaults and checks its settings; raises `InputError`."""
-        return settings.fill(super().add_and_assert_specific_cfg(cfg))
+        return recipes.fill_method_kwargs(super().add_and_assert_specific_cfg(cfg))
 
     def encode(self, out: dict[str, Tensor]) -> Encoding:
         """Codes from the outputs of `forward`, gate as trained but without noise."""

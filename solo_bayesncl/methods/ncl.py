@@ -16,7 +16,7 @@ BaseMethod, SimCLR = adapter().BaseMethod, adapter().SimCLR
 class NCL(NonNegativeMixin, SimCLR):
     """SimCLR on non-negative codes.
 
-    Extra cfg settings: `method_kwargs`, see `solo_bayesncl.recipes.method_kwargs.NCL`.
+    Extra cfg settings: `method_kwargs`, see `recipes.method_kwargs.NCLKwargs`.
     """
 
     def objective(self, out: dict[str, Tensor], indexes: Tensor) -> Objective:

@@ -1,9 +1,8 @@
 """Finds and composes recipes: YAML files in solo-learn's layout, read by Hydra."""
 
 import os
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl.console import console_output, results
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes.overrides import quote_paths, split_arguments
 from solo_bayesncl.recipes.search_path import (
     BASE,
     KINDS,
@@ -31,20 +31,20 @@ Any value of the recipe can be overridden: optimizer.lr=0.2. Hydra's other flags
 --cfg job prints the recipe as composed, --multirun runs every combination of values."""
 
 
-def find_folder(given: str) -> Path:
-    """A recipe folder: as given, from the current folder, else among the package's own.
+def find_folder(name: str) -> Path:
+    """A folder of recipes: relative to the current folder, else among the package's own.
 
     Args:
-        given: what was typed behind --config-path, e.g. scripts/pretrain/cifar or pretrain/cifar.
+        name: the value of --config-path, e.g. scripts/pretrain/cifar or pretrain/cifar.
 
     Raises:
         InputError: if there is no such folder; lists the package's own.
     """
-    path = Path(given).expanduser()
-    packaged = recipe_root() / given.removeprefix("./").removeprefix("scripts/")
+    path = Path(name).expanduser()
+    packaged = recipe_root() / name.removeprefix("./").removeprefix("scripts/")
     for folder in (path, packaged):
         shared = any((folder / f"base/solo_bayesncl_{kind}.yaml").is_file() for kind in KINDS)
-        if folder.is_dir() and not shared:  # what data sets share is no recipe without one
+        if folder.is_dir() and not shared:  # what data sets share is not a recipe by itself
             return folder.resolve()
     own = sorted(
         f"scripts/{folder.relative_to(recipe_root())}"
@@ -52,49 +52,24 @@ def find_folder(given: str) -> Path:
         if (folder / BASE).is_file()
     )
     raise InputError(
-        f"--config-path {given} is not a folder of recipes. Give one with YAML recipes, or one of "
+        f"--config-path {name} is not a folder of recipes. Give one with YAML recipes, or one of "
         f"the package's own: {', '.join(own)}."
     )
-
-
-PATH_KEYS = (
-    "data.train_path",
-    "data.val_path",
-    "checkpoint.dir",
-    "pretrained_feature_extractor",
-    "resume_from_checkpoint",
-    "out",
-    "evaluation.metadata",
-    "evaluation.reference_weights",
-)
-
-
-def quote_paths(overrides: list[str]) -> list[str]:
-    """Overrides with paths quoted for Hydra, whose grammar refuses `=`, spaces and brackets."""
-
-    def quoted(override: str) -> str:
-        key, _, value = override.partition("=")
-        plain = re.fullmatch(r"[\w./~?-]*", value) or value.startswith(("'", '"')) or "," in value
-        if key.lstrip("+") not in PATH_KEYS or plain:
-            return override
-        return key + "='" + value.replace("'", "\\'") + "'"
-
-    return [quoted(override) for override in overrides]
 
 
 def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     """The configuration of a recipe, for use in a program.
 
     Args:
-        folder: as behind --config-path.
-        name: as behind --config-name.
+        folder: the value of --config-path.
+        name: the value of --config-name.
         overrides: key=value.
 
     Raises:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
     path = find_folder(folder)
-    with as_input_error(path), _beside_a_running_hydra():
+    with as_input_error(path), _suspended_hydra():
         with initialize_config_dir(str(path), version_base="1.2"):
             cfg = compose(name, quote_paths(overrides))
         OmegaConf.set_struct(cfg, False)
@@ -103,8 +78,8 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
 
 
 @contextmanager
-def _beside_a_running_hydra():
-    """Sets the Hydra of the running command, of which there can be one, aside for a while."""
+def _suspended_hydra() -> Iterator[None]:
+    """Suspends the Hydra of the running command, as there can be one at a time."""
     running = GlobalHydra.instance()
     outer = running.hydra
     running.clear()
@@ -115,11 +90,11 @@ def _beside_a_running_hydra():
 
 
 @contextmanager
-def as_input_error(folder: Path | None = None):
+def as_input_error(folder: Path | None = None) -> Iterator[None]:
     """Turns what Hydra and OmegaConf raise into one message.
 
     Args:
-        folder: of the recipe, to name those that there are.
+        folder: of the recipe, to list those that there are.
     """
     try:
         yield
@@ -144,16 +119,18 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
     Raises:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
-    if {"-h", "--help"} & set(arguments):
+    arguments, overrides, flags = split_arguments(arguments)
+    if flags.help:
         results.print(HELP, markup=False)
         return
-    _require_recipe(arguments)
-    arguments, folder = _with_absolute_folder(arguments)
-    arguments = quote_paths(arguments)
+    for flag, value in (("path", flags.config_path), ("name", flags.config_name)):
+        if value is None:
+            raise InputError(f"--config-{flag} is missing.\n{HELP}")
+    # Hydra takes a relative folder relative to this package, and the last one of several
+    folder = find_folder(flags.config_path)
+    arguments = [*arguments, "--config-path", str(folder)]
     command_line = list(sys.argv)
     failures: list[InputError] = []
-
-    sweeps = bool({"-m", "--multirun"} & set(arguments))
 
     def in_hydra(cfg: DictConfig) -> None:
         # Lightning starts the other processes of DDP with the command line of this one
@@ -164,13 +141,13 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
                 resolve_preset(cfg)
                 task(cfg)
         except InputError as error:
-            if sweeps:  # perhaps in another process: Hydra carries it home
+            if flags.multirun:  # a launcher's process may run this: Hydra passes the error on
                 raise
             failures.append(error)  # kept from Hydra, which would add a print-out of its own
 
     # without this, Hydra turns every error into its own print-out and exit status 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [sys.argv[0], *arguments]
+    sys.argv = [sys.argv[0], *arguments, *quote_paths(overrides)]
     try:
         with as_input_error(folder):
             hydra.main(version_base="1.2", config_path=None)(in_hydra)()
@@ -186,28 +163,3 @@ def _one_message(error: Exception) -> str:
     if "not in struct" in str(cause) or "Could not override" in str(error):
         lines.append("(To add a key that the recipe does not have, type ++key=value.)")
     return " ".join(dict.fromkeys(lines))
-
-
-def _require_recipe(arguments: list[str]) -> None:
-    for long, short in (("--config-path", "-cp"), ("--config-name", "-cn")):
-        if not any(argument.partition("=")[0] in (long, short) for argument in arguments):
-            raise InputError(f"{long} is missing.\n{HELP}")
-
-
-def _with_absolute_folder(arguments: list[str]) -> tuple[list[str], Path | None]:
-    """Arguments with --config-path as the folder that is meant, and that folder.
-
-    Hydra takes a relative --config-path relative to this package; people mean where they are.
-    """
-    result, folder = list(arguments), None
-    for index, argument in enumerate(result):
-        flag, _, value = argument.partition("=")
-        if flag not in ("--config-path", "-cp"):
-            continue
-        if value:
-            folder = find_folder(value)
-            result[index] = f"{flag}={folder}"
-        elif index + 1 < len(result):
-            folder = find_folder(result[index + 1])
-            result[index + 1] = str(folder)
-    return result, folder

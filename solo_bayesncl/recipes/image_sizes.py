@@ -1,4 +1,4 @@
-"""Which sizes of images a backbone takes, found without computing anything."""
+"""Checks which image sizes a backbone takes, without computing anything."""
 
 from collections.abc import Mapping
 
@@ -9,37 +9,37 @@ from torch.func import functional_call
 
 from solo_bayesncl.errors import InputError
 
-# transformers are built for one size: what lets timm's take several, by the names' beginning
+# timm's transformers are built for one size unless told otherwise: prefix of the name -> argument
 _SEVERAL_SIZES = {"vit": "dynamic_img_size=True", "swin": "strict_img_size=False"}
 
 
 def require_image_sizes(backbone: nn.Module, sizes: Mapping[str, int], cfg: DictConfig) -> None:
-    """Refuses images that a backbone does not take, before the first of them is read.
+    """Refuses image sizes that a backbone does not take, before an image is read.
 
     Two images of each size pass through it on PyTorch's meta device: shapes without values.
 
     Args:
         backbone: (N, 3, H, W) to (N, F).
-        sizes: the setting that decides on a size, as typed -> px.
+        sizes: key that decides on a size -> px.
         cfg: holds `backbone.name` and `backbone.kwargs`, for the message.
 
     Raises:
-        InputError: names the setting and what to change.
+        InputError: names the key and what to change.
     """
     values = (*backbone.named_parameters(), *backbone.named_buffers())
     weights = {name: value.to("meta") for name, value in values}
     dtype = next(backbone.parameters()).dtype
-    for setting, size in sizes.items():
+    for key, size in sizes.items():
         try:
             images = torch.empty(2, 3, size, size, device="meta", dtype=dtype)
             functional_call(backbone, weights, (images,))
         except NotImplementedError:
-            return  # an operator without a meta form: the first step will tell
+            return  # an operator without a meta kernel: the first step will show it
         except (AssertionError, RuntimeError, ValueError, TypeError) as error:
             raise InputError(
                 f"backbone.name={cfg.backbone.name} with backbone.kwargs={_kwargs(cfg)} does not "
-                f"take the {size} px of {setting}: {str(error).splitlines()[0].rstrip('.')}. "
-                + _advice(cfg.backbone.name, setting, size)
+                f"take the {size} px of {key}: {str(error).splitlines()[0].rstrip('.')}. "
+                + _advice(cfg.backbone.name, key, size)
             ) from error
 
 
@@ -47,11 +47,11 @@ def _kwargs(cfg: DictConfig) -> dict:
     return OmegaConf.to_container(OmegaConf.create(cfg.backbone.get("kwargs") or {}))
 
 
-def _advice(name: str, setting: str, size: int) -> str:
+def _advice(name: str, key: str, size: int) -> str:
     several = next((key for kind, key in _SEVERAL_SIZES.items() if name.startswith(kind)), None)
     if several is None:
-        return f"Change {setting} or backbone.kwargs."
+        return f"Change {key} or backbone.kwargs."
     return (
         f"Set ++backbone.kwargs.img_size={size} (++backbone.kwargs.{several} for several sizes; "
-        f"patches and windows must fit in), or change {setting}."
+        f"patches and windows must fit in), or change {key}."
     )

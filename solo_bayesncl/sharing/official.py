@@ -24,7 +24,8 @@ CODE_SETTINGS = (
     "method_kwargs.gate_threshold",
 )
 GATE_SETTINGS = tuple(
-    f"method_kwargs.{name}" for name in METHODS["bayesncl"].keys() - METHODS["ncl"].keys()
+    f"method_kwargs.{name}"
+    for name in METHODS["bayesncl"].model_fields.keys() - METHODS["ncl"].model_fields.keys()
 )
 SECTIONS = ("backbone", "data", "optimizer", "scheduler", "method_kwargs")
 
@@ -140,7 +141,7 @@ class OfficialCheckpoint:
         accepted = METHODS.get(settings.get("method"))
         if accepted is not None:
             kwargs = settings["method_kwargs"].items()
-            settings["method_kwargs"] = {k: v for k, v in kwargs if k in accepted}
+            settings["method_kwargs"] = {k: v for k, v in kwargs if k in accepted.model_fields}
         if settings.get("method") == "bayesncl":
             settings["method_kwargs"]["gating_head_depth"] = self.gating_head_depth
         return OmegaConf.create(settings)

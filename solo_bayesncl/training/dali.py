@@ -27,7 +27,7 @@ from solo_bayesncl.adapters.datasets import statistics
 from solo_bayesncl.adapters.protocol import Crops
 from solo_bayesncl.adapters.shared import requires_dali
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.recipes.checks import too_few_images
+from solo_bayesncl.recipes import too_few_images
 from solo_bayesncl.training.seeding import SeededLoader
 
 with requires_dali():

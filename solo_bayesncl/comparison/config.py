@@ -1,0 +1,158 @@
+"""What the configuration of a comparison may say."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.precision import AS_TRAINED, PRECISIONS
+from solo_bayesncl.recipes.overrides import key_of
+from solo_bayesncl.recipes.schema import MAX_SEED, Seed
+from solo_bayesncl.recipes.validation import ClosedSection, accepts
+
+_BUILD_ON_METHODS = (
+    "(a file of your own begins with `defaults: [methods, _self_]`, which has all keys)"
+)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | int) else value
+
+
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+Names = Annotated[
+    list[Name],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    accepts("a list of names that folders can have, e.g. [simclr,ncl,bayesncl]"),
+]
+Seeds = Annotated[
+    list[Seed],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    accepts(f"a list of integers from 0 to {MAX_SEED}, e.g. [0,1,2]"),
+]
+Overrides = Annotated[list[str], accepts("a list of overrides, [key=value,...]")]
+
+
+class ComparisonSection(ClosedSection):
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, values: Any) -> Any:
+        """`null` leaves a key at its default."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None}
+
+
+class Variant(ComparisonSection):
+    model_config = ConfigDict(title="a variant")
+
+    recipe: str
+    overrides: Overrides = Field([])
+
+
+class Grid(ClosedSection):
+    """One variant for every combination of values."""
+
+    model_config = ConfigDict(title="a grid")
+
+    recipe: str
+    name: Annotated[str, accepts("a template of names, such as lr_{lr} for optimizer.lr=0.1,0.2")]
+    overrides: Annotated[
+        list[Annotated[str, Field(pattern="=")]],
+        Field(min_length=1),
+        accepts("a list of key=value,value,... (quote values with brackets)"),
+    ]
+
+
+class EvaluationSection(ComparisonSection):
+    """Options of `solo-bayesncl evaluate`."""
+
+    model_config = ConfigDict(title="evaluation")
+
+    metadata: str | None = None
+    reference: str | None = None
+    reference_weights: str | None = None
+    device: str | None = None
+    precision: Literal[(AS_TRAINED, *PRECISIONS)] | None = None
+    workers: Annotated[int, Field(ge=0)] | None = None
+
+
+class JobSection(ComparisonSection):
+    """Names one run: both keys or none."""
+
+    model_config = ConfigDict(title="job")
+
+    method: str | None = None
+    seed: Seed | None = None
+
+
+class ComparisonConfig(ComparisonSection):
+    """A comparison; `scripts/compare/methods.yaml` says what each key is for."""
+
+    model_config = ConfigDict(
+        title="a comparison",
+        json_schema_extra={"advice": "What belongs to every recipe goes into `overrides`."},
+    )
+
+    methods: Names
+    seeds: Seeds
+    out: Annotated[str, accepts(f"the folder to write to {_BUILD_ON_METHODS}")]
+    recipes: Any = None
+    pretrain: Annotated[str, accepts(f"a folder of recipes {_BUILD_ON_METHODS}")]
+    linear: Annotated[str, accepts("a folder of recipes")] | None = None
+    variants: dict[str, Variant] = Field({})
+    grid: Any = None  # written out as variants by `grids.expand_grid`
+    overrides: Overrides = Field([])
+    linear_overrides: Overrides = Field([])
+    evaluation: EvaluationSection = EvaluationSection()
+    job: JobSection = JobSection()
+    # of the command line, see `split_overrides`
+    typed: Overrides = Field([])
+    typed_linear: Overrides = Field([])
+    hydra: Any = None
+
+    @field_validator("methods", "seeds")
+    @classmethod
+    def _check_distinct(cls, values: list, info: ValidationInfo) -> list:
+        if len(set(values)) < len(values):
+            raise InputError(f"{info.field_name}={values}: one is named twice.")
+        return values
+
+    @model_validator(mode="after")
+    def _check_job(self):
+        run = (self.job.method, self.job.seed)
+        if run != (None, None) and not (run[0] in self.methods and run[1] in self.seeds):
+            raise InputError(
+                f"job.method={run[0]} job.seed={run[1]}: give one of methods={self.methods} and "
+                f"one of seeds={self.seeds}."
+            )
+        return self
+
+
+def split_overrides(overrides: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Sorts the overrides of the command line by what they are for.
+
+    Returns:
+        (of the comparison's own keys; of the pretraining recipes, which is everything else; of the
+        probe's recipes, typed behind `linear.`).
+
+    Raises:
+        InputError: for an argument that is not an override.
+    """
+    own, pretrain, linear = [], [], []
+    for override in overrides:
+        section, _, inner = key_of(override).replace("/", ".").partition(".")
+        if section == "linear" and inner:
+            linear.append(override.replace("linear.", "", 1))
+        else:
+            (own if section in ComparisonConfig.model_fields else pretrain).append(override)
+    return own, pretrain, linear

@@ -1,0 +1,183 @@
+"""What a recipe and a comparison may say: every wrong value becomes a line of one message."""
+
+import pytest
+from conftest import RECIPES
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from solo_bayesncl.comparison.config import ComparisonConfig, split_overrides
+from solo_bayesncl.comparison.grids import expand_grid
+from solo_bayesncl.errors import InputError, prefix_errors
+from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.recipes.method_kwargs import METHODS, fill_method_kwargs
+from solo_bayesncl.recipes.overrides import key_of, quote, quote_paths, split_arguments
+from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe
+from solo_bayesncl.recipes.validation import validate
+
+WIDTHS = {"proj_hidden_dim": 8, "proj_output_dim": 4, "temperature": 1}
+COMPARISON = {"methods": ["ncl"], "seeds": [0], "out": "out", "pretrain": "scripts/pretrain/demo"}
+
+
+def recipe(*overrides: str, kind: str = "pretrain"):
+    return compose_recipe(str(RECIPES / kind / "demo"), "ncl", list(overrides))
+
+
+def message(model, values, prefix: str = "") -> str:
+    with pytest.raises(InputError) as error:
+        validate(model, values, prefix)
+    return str(error.value)
+
+
+def test_every_wrong_value_is_a_line_of_one_message():
+    cfg = recipe("optimizer.lr=-1", "seed=1.5", "data.format=zip", "++augmentations.0.mean=[1]")
+    assert message(PretrainRecipe, cfg).splitlines() == [
+        "data.format='zip': give one of image_folder, dali, h5.",
+        "optimizer.lr=-1: give a number of at least 0.",
+        "seed=1.5: give an integer from 0 to 4294967295 or null.",
+        "augmentations.0.mean=[1]: give three numbers or null.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("~optimizer.lr", "optimizer.lr is missing: give a number of at least 0."),
+        ("optimizer.lr=null", "optimizer.lr is missing: give a number of at least 0."),
+        ("data.train_path=???", "data.train_path is missing: give a path."),
+        ("optimizer=null", "optimizer=None: give a section with keys of its own."),
+        ("max_epochs=True", "max_epochs=True: give an integer of at least 1."),
+        ("max_epochs=2.0", "max_epochs=2.0: give an integer of at least 1."),
+        ("optimizer.lr=nan", "optimizer.lr=nan: give a number of at least 0."),
+        ("~scheduler", "scheduler.name is missing: give one of warmup_cosine, step, none."),
+        ("~augmentations", "augmentations is missing: give a list with at least one entry."),
+        ("++data.fraction=1", "data.fraction=1: give the share of the training images to use"),
+    ],
+)
+def test_wrong_value_of_a_recipe_is_named(change, expected):
+    assert message(PretrainRecipe, recipe(change)).startswith(expected)
+
+
+def test_solo_learns_word_for_no_path_is_not_a_path():
+    cfg = recipe("pretrained_feature_extractor='None'", kind="linear")
+    assert message(LinearRecipe, cfg) == "pretrained_feature_extractor is missing: give a path."
+
+
+def test_recipes_may_have_more_keys_but_method_kwargs_may_not():
+    assert validate(PretrainRecipe, recipe("++optimizer.beta=1", "++mine.x=2")).mine == {"x": 2}
+    expected = (
+        "method_kwargs.temprature is not a setting of method: ncl_supcon. Did you mean "
+        "method_kwargs.temperature? Its settings are: proj_hidden_dim, "
+    )
+    wrong = {**WIDTHS, "temprature": 1}
+    assert message(METHODS["ncl_supcon"], wrong, "method_kwargs").startswith(expected)
+
+
+def test_interpolations_are_resolved_before_they_are_checked():
+    cfg = OmegaConf.create({**WIDTHS, "topk_k": "${proj_output_dim}", "use_topk": True})
+    assert validate(METHODS["ncl"], cfg).topk_k == 4
+
+
+def test_filling_adds_defaults_and_keeps_what_is_given():
+    cfg = OmegaConf.create({"method": "bayesncl", "method_kwargs": WIDTHS, "optimizer": {}})
+    filled = fill_method_kwargs(cfg).method_kwargs
+    assert type(filled.temperature) is int  # as given: a record shows what was typed
+    assert filled.gate_type == "STE"
+    assert cfg.optimizer.gating_head_lr is None
+    assert list(filled) == list(METHODS["bayesncl"].model_fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"methods": []}, "methods=[]: give a list of names"),
+        ({"methods": ["../x"]}, "methods=['../x']: give a list of names that folders can have"),
+        ({"methods": ["ncl", "ncl"]}, "methods=['ncl', 'ncl']: one is named twice."),
+        ({"seeds": [-1]}, "seeds=[-1]: give a list of integers from 0 to 4294967295"),
+        ({"seeds": ["a"]}, "seeds=['a']: give a list of integers"),
+        ({"out": None}, "out is missing: give the folder to write to (a file of your own begins"),
+        ({"pretrain": None}, "pretrain is missing: give a folder of recipes"),
+        ({"linear": 5}, "linear=5: give a folder of recipes or null."),
+        ({"overrides": "x=1"}, "overrides='x=1': give a list of overrides, [key=value,...]."),
+        ({"evaluation": 5}, "evaluation=5: give a section with metadata, reference,"),
+        ({"evaluation": {"workers": "two"}}, "evaluation.workers='two': give an integer"),
+        ({"evaluation": {"metadata": 5}}, "evaluation.metadata=5: give text or null."),
+        ({"evaluation": {"speed": 1}}, "evaluation.speed is not a setting of evaluation. Remove"),
+        ({"job": 3}, "job=3: give a section with method and seed."),
+        ({"job": {"method": "ncl"}}, "job.method=ncl job.seed=None: give one of methods=['ncl']"),
+        ({"variants": 3}, "variants=3: give a section with keys of its own."),
+        ({"variants": {"x": 1}}, "variants.x=1: give a section with recipe and overrides."),
+        ({"variants": {"x": {}}}, "variants.x.recipe is missing: give text."),
+        ({"lr": 1}, "lr is not a setting of a comparison. What belongs to every recipe goes into"),
+        ({"metods": 1}, "metods is not a setting of a comparison. Did you mean methods?"),
+    ],
+)
+def test_wrong_value_of_a_comparison_is_named(change, expected):
+    assert message(ComparisonConfig, {**COMPARISON, **change}).startswith(expected)
+
+
+def test_one_method_and_one_seed_need_no_list_and_null_is_the_default():
+    config = validate(ComparisonConfig, {**COMPARISON, "methods": "ncl", "seeds": 3, "job": None})
+    assert (config.methods, config.seeds) == (["ncl"], [3])
+    assert (config.job.method, config.overrides, config.linear) == (None, [], None)
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (RECIPES / "compare").glob("*.yaml")))
+def test_every_comparison_of_the_package_is_accepted(name):
+    cfg = expand_grid(compose_recipe("scripts/compare", name, []))
+    assert validate(ComparisonConfig, cfg).methods == list(cfg.methods)
+
+
+def test_flags_and_overrides_may_alternate():
+    flags, overrides, parsed = split_arguments(
+        ["out=x", "--config-name", "custom", "-m", "~optimizer.kwargs", "--cfg=job", "+a.b=1"]
+    )
+    assert flags == ["--config-name", "custom", "-m", "--cfg=job"]
+    assert overrides == ["out=x", "~optimizer.kwargs", "+a.b=1"]
+    assert (parsed.config_name, parsed.multirun, parsed.config_path) == ("custom", True, None)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("optimizer.lr=0.1", "optimizer.lr"),
+        ("++linear.a-b.0=[", "linear.a-b.0"),
+        ("~optimizer.kwargs", "optimizer.kwargs"),
+        ("hydra/launcher=joblib", "hydra/launcher"),
+        ("+wandb@logger=x", "wandb"),
+    ],
+)
+def test_key_of_an_override_whatever_its_value(override, key):
+    assert key_of(override) == key
+
+
+def test_what_is_not_an_override_is_refused():
+    with pytest.raises(InputError, match="'optimizer lr=3' is not an override"):
+        key_of("optimizer lr=3")
+
+
+def test_overrides_of_a_comparison_are_sorted_by_what_they_are_for():
+    assert split_overrides(
+        ["out=x", "++linear.lr=1", "linear=null", "seed=3", "hydra/launcher=joblib", "~momentum"]
+    ) == (["out=x", "linear=null", "hydra/launcher=joblib"], ["seed=3", "~momentum"], ["++lr=1"])
+
+
+@given(st.text())
+def test_quoted_text_is_read_back(text):
+    assert OverridesParser.create().parse_override(f"name={quote(text)}").value() == text
+
+
+@pytest.mark.parametrize("path", ["it's a=folder [really]", "epoch=3,x.ckpt", "/a b/é", "[a]", "x"])
+def test_paths_are_taken_as_typed(path):
+    assert recipe(f"data.train_path={path}").data.train_path == path
+
+
+@pytest.mark.parametrize("override", ["out=a,b", "out='a=b'", "out=null", "lr=[a]", "~out", "out"])
+def test_other_overrides_are_left_alone(override):
+    assert quote_paths([override]) == [override]
+
+
+def test_errors_say_what_they_are_about():
+    with pytest.raises(InputError, match=r"^linear: wrong$"), prefix_errors("linear"):
+        raise InputError("wrong")
