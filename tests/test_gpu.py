@@ -17,9 +17,9 @@ import torch
 from conftest import GOLDEN, ROOT, environment, golden_case, only_run, solo_bayesncl
 from processes_worker import small_model
 from test_commands import linear, pretrain, rows
+from test_distributed import arguments
 from test_methods import batch
 from test_objective import head, objective_of
-from test_processes import arguments
 
 import solo_bayesncl.methods
 from solo_bayesncl import metrics

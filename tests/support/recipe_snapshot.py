@@ -1,4 +1,4 @@
-"""Every recipe as composed, as JSON that a diff can show: `python tests/recipe_snapshot.py` renews.
+"""Every recipe as composed, as JSON that a diff can show. Run it to renew the record.
 
 A file per folder of recipes. `common` holds the settings that all of its recipes share, `recipes`
 the others of each, under what is typed behind --config-name.
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from solo_bayesncl.comparison.grids import expand_grid
 from solo_bayesncl.recipes.compose import compose_recipe
 
-SNAPSHOTS = Path(__file__).parent / "recipes"
+SNAPSHOTS = Path(__file__).parents[1] / "recipes"
 
 
 def flat(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -21,7 +21,7 @@ from dali_runs import (
     pretrain,
     recorded,
 )
-from test_hosts import recipe
+from test_adapters import recipe
 
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter

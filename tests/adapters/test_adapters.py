@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 
+import gather_worker
 import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
 from conftest import RECIPES, tiny
-from hosts_worker import gather_gradient
 from omegaconf import OmegaConf
 from PIL import Image
 from processes_worker import small_backbone
@@ -110,7 +110,7 @@ def test_dropping_the_old_release_is_deleting_its_folder():
 
 
 def test_importing_and_registering_change_nothing_in_solo_learn_but_its_registry(tmp_path):
-    worker = Path(__file__).with_name("hosts_worker.py")
+    worker = Path(gather_worker.__file__)
     subprocess.run([sys.executable, "-W", "ignore", worker, tmp_path], check=True)
     imported, registered, patched = (tmp_path / "changed").read_text().split("\n")
     assert imported == registered == ""
@@ -320,7 +320,7 @@ def test_gather_returns_the_whole_gradient(tmp_path):
     """Compared with one process that holds all rows; 1.0.2's own `gather` keeps a share of it."""
     rows = torch.randn(6, 4, dtype=torch.float64)
     torch.save(rows, tmp_path / "rows.pt")
-    mp.spawn(gather_gradient, (2, str(tmp_path)), nprocs=2)
+    mp.spawn(gather_worker.gather_gradient, (2, str(tmp_path)), nprocs=2)
     gradients = torch.cat([torch.load(tmp_path / f"gradient{rank}.pt") for rank in range(2)])
     together = rows.clone().requires_grad_()
     ((together @ together.T) ** 3).sum().backward()

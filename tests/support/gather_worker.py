@@ -1,4 +1,4 @@
-"""What the processes of `test_hosts.py` run; a module of its own, so that they can import it."""
+"""What the processes of `test_adapters.py` run; a module of its own, so that they can import it."""
 
 import importlib
 import os

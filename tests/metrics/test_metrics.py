@@ -25,7 +25,7 @@ from solo_bayesncl.metrics import InterpretabilityMetrics, factors, retrieval, s
 # The function of this name hides its module.
 monosemanticity_module = importlib.import_module("solo_bayesncl.metrics.monosemanticity")
 
-GOLDEN = Path(__file__).parent / "golden" / "metrics"
+GOLDEN = Path(__file__).parents[1] / "golden/metrics"
 GOLDEN_NAMES = {
     "active_dims": "active_dims",
     "activation_sparsity": "sparsity",
