@@ -1,4 +1,4 @@
-# The whole of the daily work. `make help` lists it.
+# Everyday tasks; `make help` lists them.
 PYTHON ?= python3
 SOLO_LEARN ?= 1.0.2
 LIGHTNING ?=
@@ -19,7 +19,7 @@ endif
 
 ifneq ($(LIGHTNING),)
 ifndef CHECKOUT
-$(error solo-learn 1.0.2 runs on one Lightning only; LIGHTNING goes with SOLO_LEARN=main or a path)
+$(error solo-learn 1.0.2 supports one Lightning version only; LIGHTNING needs SOLO_LEARN=main or a path)
 endif
 ENV := $(ENV)+lightning-$(LIGHTNING)
 endif
@@ -37,16 +37,16 @@ READY := $(ENV)/.ready
 
 .PHONY: help setup test lint format dist demo gpu clean
 
-help: ## say what each target does
+help: ## list the targets
 	@grep -hE '^[^ :]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^ :]+):.*## (.*)/\1\t\2/' | expand -t 10
 	@echo
-	@echo "Variables of every target that has an environment, e.g. make test SOLO_LEARN=main:"
-	@echo "SOLO_LEARN=1.0.2  from PyPI (default); main, from GitHub; or the path of a checkout of main"
-	@echo "LIGHTNING=X.Y.Z   in place of the Lightning that solo-learn main pins"
-	@echo "PYTHON=python3.N  makes the environment (default python3)"
-	@echo "TESTS=...         a part of the suite in pytest's words (test)"
+	@echo "Variables of all targets that use an environment, e.g. make test SOLO_LEARN=main:"
+	@echo "SOLO_LEARN=1.0.2  from PyPI (default); main (from GitHub); or the path of a checkout of main"
+	@echo "LIGHTNING=X.Y.Z   instead of the Lightning version that solo-learn main pins"
+	@echo "PYTHON=python3.N  interpreter of the environment (default python3)"
+	@echo "TESTS=...         arguments for pytest, to run part of the suite (test)"
 
-setup: $(READY) ## make an environment with solo-learn: .venv, or another one beside it
+setup: $(READY) ## create the environment: .venv, or another one as the variables require
 
 $(READY): setup.py pyproject.toml Makefile $(if $(CHECKOUT),$(CHECKOUT)/setup.py)
 	$(PYTHON) -m venv --clear $(ENV)
@@ -63,16 +63,16 @@ endif
 $(CURDIR)/.solo-learn/setup.py:
 	git clone --quiet --depth 1 https://github.com/vturrisi/solo-learn $(@D)
 
-test: $(READY) ## run the test suite, a file per core at a time
+test: $(READY) ## run the test suite, with one file at a time on each core
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
 
-lint: $(READY) ## check style, formatting, the levels of imports and the workflow of GitHub Actions
+lint: $(READY) ## check style, formatting, direction of imports and the GitHub workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-format: $(READY) ## put style and formatting right
+format: $(READY) ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -81,10 +81,10 @@ dist: $(READY) ## build sdist and wheel into dist/ and check them
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 
-demo: $(READY) ## compare three methods over two seeds on generated data; a page (10 minutes)
+demo: $(READY) ## compare three methods over two seeds on generated data; HTML report (10 minutes)
 	$(BIN)/solo-bayesncl demo
 
-gpu: $(READY) ## on GPUs: the tests that need one, then the table gpu/table.md (10 minutes)
+gpu: $(READY) ## run the GPU tests and write the table gpu/table.md (10 minutes)
 	$(BIN)/python benchmarks/gpu.py
 
 clean: ## remove the environments, the clone of solo-learn, builds, demo and gpu

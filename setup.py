@@ -1,4 +1,4 @@
-"""Packaging. solo-learn is not a dependency: see "Which solo-learn" in the README."""
+"""Packaging. solo-learn is not a dependency: see "Install" in the README."""
 
 import re
 from pathlib import Path
@@ -12,10 +12,10 @@ RECIPES = "solo_bayesncl.yaml"
 
 
 class BuildWithRecipes(build_py):
-    """The recipes of `scripts/` travel inside the package.
+    """Ships the recipes of `scripts/` inside the package.
 
-    Said here and not with `package_dir`: for that, setuptools would make an editable install one
-    whose packages can be imported but not listed, and Hydra lists `hydra_plugins` to find plugins.
+    `package_dir` would do the same. But with it, the packages of an editable install can be imported
+    but not listed, and Hydra lists `hydra_plugins` to find plugins.
     """
 
     def get_package_dir(self, package: str) -> str:
@@ -25,7 +25,7 @@ class BuildWithRecipes(build_py):
 setup(
     name="solo-bayesncl",
     version=VERSION,
-    description="NCL and BayesNCL for solo-learn: codes whose dimensions mean something",
+    description="NCL and BayesNCL for solo-learn: contrastive learning with interpretable dimensions",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license_expression="MIT",
@@ -43,7 +43,7 @@ setup(
     },
     entry_points={"console_scripts": ["solo-bayesncl = solo_bayesncl.__main__:main"]},
     install_requires=[
-        "torch>=2.6",  # below, torch.load(weights_only=True) can be made to run code
+        "torch>=2.6",  # before 2.6, torch.load(weights_only=True) can execute code
         "torchvision>=0.21",
         "torchmetrics>=0.11",
         "timm>=0.9",
@@ -65,7 +65,7 @@ setup(
         "tabulate>=0.9",
     ],
     extras_require={
-        # what solo-learn 1.0.2 needs on a current torch, in place of its pins
+        # dependencies of solo-learn 1.0.2 that work with a current torch, instead of its pins
         "host": [
             "pytorch-lightning==1.9.5",
             "torchmetrics==0.11.4",
@@ -73,14 +73,14 @@ setup(
             "tqdm",
             "wandb",
         ],
-        # for the CUDA that PyPI's torch is built for; `solo-bayesncl doctor` names the fitting one
+        # for the CUDA version of PyPI's torch; `solo-bayesncl doctor` names the one for yours
         "dali": ["nvidia-dali-cuda130"],
         "dali-cuda12": ["nvidia-dali-cuda120"],
         "wandb": ["wandb"],
         "h5": ["h5py"],
-        # of `export --format onnx`; torch writes such files with onnxscript
+        # for `export --format onnx`; torch needs onnxscript to write the file
         "onnx": ["onnx", "onnxscript", "onnxruntime"],
-        # of the runs of `compare`: processes of one machine, jobs of SLURM
+        # for `compare --multirun`: processes on one machine, SLURM jobs
         "launchers": ["hydra-joblib-launcher", "hydra-submitit-launcher"],
         "test": [
             "pytest",
