@@ -14,8 +14,8 @@ RECIPES = "solo_bayesncl.yaml"
 class BuildWithRecipes(build_py):
     """Ships the recipes of `scripts/` inside the package.
 
-    `package_dir` would do the same. But with it, the packages of an editable install can be imported
-    but not listed, and Hydra lists `hydra_plugins` to find plugins.
+    `package_dir` would do the same. But with it, the packages of an editable install can be
+    imported but not listed, and Hydra lists `hydra_plugins` to find plugins.
     """
 
     def get_package_dir(self, package: str) -> str:
@@ -25,7 +25,7 @@ class BuildWithRecipes(build_py):
 setup(
     name="solo-bayesncl",
     version=VERSION,
-    description="NCL and BayesNCL for solo-learn: contrastive learning with interpretable dimensions",
+    description="NCL and BayesNCL for solo-learn: interpretable contrastive learning",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license_expression="MIT",

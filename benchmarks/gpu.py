@@ -1,15 +1,15 @@
-"""Ten minutes on one GPU, or all there are: the tests marked `gpu`, then a table of real runs.
+"""Tests and benchmarks on all GPUs of this machine, in ten minutes, with a table of the results.
 
     make gpu                                # or: python benchmarks/gpu.py
-    python benchmarks/gpu.py --device cpu   # rehearsal without a GPU: every row, tiny
+    python benchmarks/gpu.py --device cpu   # tiny rehearsal of every row without a GPU
 
-Images are made for the purpose. Each row is a command in a process of its own: `solo-bayesncl
-pretrain` from a shipped recipe and, if SOLO_LEARN_CHECKOUT names a checkout of solo-learn main, its
-unmodified `main_pretrain.py`. InfoNCE and the times of steps are read from the TensorBoard files
-that both commands write. `benchmarks/step.py` measures the steps without loading. docs/gpu.md says
-how to read the table, which is in gpu/table.md; the output of each row is beside it.
+The images are generated. Each row is a command in a process of its own: `pytest -m gpu`,
+`benchmarks/step.py`, `solo-bayesncl pretrain` with the recipes and, if SOLO_LEARN_CHECKOUT is the
+path of a checkout of solo-learn main, its unmodified `main_pretrain.py`. InfoNCE and the times of
+steps are read from TensorBoard files. The table is written to gpu/table.md, the output of each row
+next to it. docs/gpu.md explains the table.
 
-Exit status: 0 if every row that ran passed, 1 if one failed, 2 without a GPU.
+Exit status: 0 if every row that ran passed, 1 if one failed, 2 if there is no GPU.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from PIL import Image
 from solo_bayesncl.adapters import scripts_use_hydra
 
 SECONDS = 600
-LEAST_SECONDS = 20  # a row is not begun with less time than this
-# of the rehearsal on the CPU
+LEAST_SECONDS = 20  # a row only starts if at least this much time is left
+# overrides of the rehearsal on the CPU
 TINY = (
     "accelerator=cpu",
     "optimizer.batch_size=8",
@@ -48,10 +48,10 @@ TINY = (
 def make_images(
     folder: Path, per_class: int, size: tuple[int, int], suffix: str, names: int = 1
 ) -> None:
-    """Ten classes of striped images; each image has colours and a direction of its own.
+    """Generates ten classes of striped images; each image has its own colours and direction.
 
     Args:
-        names: links to each image, so that epochs are long but quick to generate.
+        names: file names per image (symbolic links), so that long epochs are quick to generate.
     """
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[: size[1], : size[0]] * 32 / min(size)
@@ -71,7 +71,7 @@ def make_images(
 
 
 def make_recipes(bench: Bench) -> tuple[Recipes, Recipes]:
-    """Those of CIFAR and of ImageNet-100, with images of such sizes."""
+    """The recipes of CIFAR and of ImageNet-100, with generated images of these sizes."""
     tiny = bench.device == "cpu"
     small, large = bench.work / "small", bench.work / "large"
     make_images(small, 4 if tiny else 512, (32, 32), ".png")
@@ -84,7 +84,7 @@ def make_recipes(bench: Bench) -> tuple[Recipes, Recipes]:
         "++enable_progress_bar=False",
         *(TINY if tiny else ()),
     )
-    # CIFAR itself cannot be made up: torchvision compares checksums
+    # CIFAR's own files cannot be generated: torchvision verifies their checksums
     cifar = ("data.dataset=custom", f"data.train_path={small}/train", f"data.val_path={small}/val")
     imagenet = (f"data.train_path={large}/train", f"data.val_path={large}/val")
     return (
@@ -94,7 +94,7 @@ def make_recipes(bench: Bench) -> tuple[Recipes, Recipes]:
 
 
 def all_rows(bench: Bench) -> dict[str, Callable[[str], str]]:
-    """Name of a row -> what it does, which is given that name and says what it saw."""
+    """Name of a row -> function that runs it; takes the name and returns the result as text."""
     cifar, imagenet = make_recipes(bench)
     devices = torch.cuda.device_count() if bench.device == "cuda" else 2
     dali = "dali.device=gpu" if bench.device == "cuda" else "dali.device=cpu"
@@ -133,7 +133,7 @@ def all_rows(bench: Bench) -> dict[str, Callable[[str], str]]:
 
 
 def versions() -> str:
-    """Card, driver and versions, as a list."""
+    """GPU, driver and versions, as a Markdown list."""
     cards, driver = ["no GPU: a rehearsal on the CPU"], "-"
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
@@ -158,7 +158,7 @@ def versions() -> str:
 
 
 def measure(bench: Bench, only: list[str]) -> bool:
-    """Runs the rows and writes the table after each of them; whether all that ran passed."""
+    """Runs the rows, writes the table after each, and returns whether all that ran passed."""
     rows = all_rows(bench)
     unknown = set(only) - rows.keys()
     if unknown:
@@ -169,7 +169,7 @@ def measure(bench: Bench, only: list[str]) -> bool:
         if only and row not in only:
             continue
         start = time.monotonic()
-        bench.log(row).unlink(missing_ok=True)  # of an earlier time
+        bench.log(row).unlink(missing_ok=True)  # of an earlier call
         try:
             if bench.left < LEAST_SECONDS:
                 raise OutOfTimeError
@@ -178,7 +178,7 @@ def measure(bench: Bench, only: list[str]) -> bool:
             result, seen = "not run", "time"
         except FailureError as error:
             result, seen, passed = "FAILED", str(error), False
-        except Exception as error:  # a fault of this program must not take the other rows with it
+        except Exception as error:  # an error in this program must not stop the other rows
             result, seen, passed = "FAILED", f"{type(error).__name__}: {error}", False
         seen = " ".join(seen.replace("|", "/").split())
         spent = time.monotonic() - start
@@ -194,7 +194,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--out", type=Path, default=ROOT / "gpu", help="default: gpu/")
-    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows alone")
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="run only these rows")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         print("No CUDA device is found; --device cpu rehearses on the CPU.", file=sys.stderr)

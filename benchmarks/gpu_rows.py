@@ -1,4 +1,4 @@
-"""Rows of `benchmarks/gpu.py`: a command in a process of its own, and a check of what it left."""
+"""Rows of `benchmarks/gpu.py`: each runs a command in its own process and checks its output."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-ROW_SECONDS = 180  # a process that runs longer hangs
+ROW_SECONDS = 180  # a process that runs longer is considered to hang
 EPOCHS = 4
 TOLERANCE = 1e-3  # relative, between the CPU's and the GPU's first losses in float32
 # Equal seeds give equal numbers: no TF32, and no max pooling in channels-last, whose gradient is
@@ -28,21 +28,21 @@ NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}
 
 
 class FailureError(Exception):
-    """What went wrong with a row, in one line."""
+    """A row failed; the message is one line."""
 
 
 class OutOfTimeError(Exception):
-    """The time of all rows was over before the row had ended."""
+    """The time for all rows ran out before the row ended."""
 
 
 @dataclass(frozen=True)
 class Recipes:
-    """A shipped folder of recipes, fitted to images made here.
+    """A folder of recipes with overrides for the generated images.
 
     Attributes:
-        folder: below scripts/pretrain.
-        batch: images per step, of all processes.
-        overrides: what a command is given besides.
+        folder: name of a folder in scripts/pretrain.
+        batch: images per step, over all processes.
+        overrides: overrides of every command.
     """
 
     folder: str
@@ -52,13 +52,13 @@ class Recipes:
 
 @dataclass
 class Bench:
-    """Runs commands within the time that is left and checks what they leave behind.
+    """Runs commands within the remaining time and checks the files that they write.
 
     Attributes:
         device: cuda or cpu.
-        work: for images and runs; removed at the end.
-        out: for the table and the output of each row.
-        deadline: in the time of `time.monotonic`.
+        work: folder for images and runs; removed at the end.
+        out: folder for the table and the output of each row.
+        deadline: end of the remaining time, on the clock of `time.monotonic`.
         curves: row -> name of a scalar -> step -> value.
     """
 
@@ -70,11 +70,11 @@ class Bench:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Remaining time in seconds."""
         return self.deadline - time.monotonic()
 
     def start(self, row: str, command: list[object], **env: str) -> subprocess.Popen:
-        """A process, the first of its group, whose output goes to a file of the row's name."""
+        """Starts a process in a group of its own, with its output in the row's log file."""
         folder = self.folder(row)
         folder.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "HYDRA_FULL_ERROR": "1", **env}
@@ -99,7 +99,7 @@ class Bench:
 
         Raises:
             FailureError: if it fails or hangs.
-            OutOfTimeError: if the time is over.
+            OutOfTimeError: if no time remains.
         """
         process = self.start(row, command, **env)
         try:
@@ -114,13 +114,13 @@ class Bench:
             raise FailureError(f"status {status}: {self.last_line(row)}")
 
     def tests(self, row: str) -> str:
-        """pytest's own summary."""
+        """Runs `pytest -m gpu` and returns its summary line."""
         options = ["-m", "gpu", "-p", "no:cacheprovider", "--rootdir", ROOT, ROOT / "tests"]
         self.run(row, [sys.executable, "-m", "pytest", *options])
         return self.last_line(row)
 
     def steps(self, row: str, recipes: Recipes) -> str:
-        """The tables of benchmarks/step.py, which follow this row's."""
+        """Runs benchmarks/step.py, whose tables follow the table of rows."""
         tiny = ["--tiny"] if self.device == "cpu" else []
         script = [ROOT / "benchmarks/step.py", recipes.folder, "--device", self.device, *tiny]
         tables = self.work / f"{recipes.folder}.md"
@@ -128,7 +128,7 @@ class Bench:
         return "see below"
 
     def pretrain(self, row: str, recipes: Recipes, name: str, *overrides: str, **env: str) -> str:
-        """`solo-bayesncl pretrain` from a recipe."""
+        """Runs `solo-bayesncl pretrain` with a recipe and checks the run."""
         self.run(row, self.command(row, recipes, name, *overrides), **env)
         return self.check(row, recipes)
 
@@ -137,14 +137,14 @@ class Bench:
         return [*program, *self.arguments(row, recipes, name), *overrides]
 
     def arguments(self, row: str, recipes: Recipes, name: str) -> list[str]:
-        """What both commands take."""
+        """Arguments of both `solo-bayesncl pretrain` and `main_pretrain.py`."""
         recipe = ["--config-path", f"scripts/pretrain/{recipes.folder}", "--config-name", name]
         return [*recipe, *recipes.overrides, f"checkpoint.dir={self.folder(row) / 'out'}"]
 
     def main_pretrain(self, row: str, recipes: Recipes, devices: int) -> str:
-        """solo-learn's script, which takes the length of `devices` for their number."""
+        """Runs solo-learn's script, for which the number of devices is the length of `devices`."""
         script = Path(os.environ["SOLO_LEARN_CHECKOUT"]).expanduser().resolve() / "main_pretrain.py"
-        if self.device == "cpu":  # as docs/solo-learn.md has it
+        if self.device == "cpu":  # see docs/solo-learn.md
             processes = ["devices='02'" if devices == 2 else "devices='1'", "sync_batchnorm=False"]
         else:
             processes = [f"devices=[{','.join(map(str, range(devices)))}]"]
@@ -153,14 +153,18 @@ class Bench:
         return self.check(row, recipes)
 
     def check(self, row: str, recipes: Recipes) -> str:
-        """InfoNCE, speed and the state of GradScaler; raises `FailureError` if one is wrong."""
+        """Returns InfoNCE, speed and the scale of GradScaler of a run.
+
+        Raises:
+            FailureError: if the run has not trained.
+        """
         curves, times = read_curves(self.folder(row))
         self.curves[row] = curves
         losses = list(curves.get("train_nce_loss_epoch", {}).values())
         epochs = ", ".join(f"{loss:.3f}" for loss in losses)
         if len(losses) != EPOCHS or not all(map(isfinite, losses)):
             raise FailureError(f"InfoNCE of {EPOCHS} epochs is {epochs or 'missing'}")
-        chance = log(2 * recipes.batch - 1)  # of codes that are all alike, or all zero
+        chance = log(2 * recipes.batch - 1)  # InfoNCE of codes that are all equal or all zero
         # the rehearsal is too short to learn
         if self.device == "cuda" and losses[-1] >= min(losses[0], chance):
             raise FailureError(f"nothing is learned: InfoNCE is {epochs}, by chance {chance:.3f}")
@@ -178,12 +182,12 @@ class Bench:
         return ", ".join(seen + [f"GradScaler at {scale:.0f}" for scale in scales])
 
     def again(self, row: str, recipes: Recipes, first: str) -> str:
-        """The run of row `first` once more, with the same numbers."""
+        """Repeats the run of row `first` and compares the losses."""
         self.pretrain(row, recipes, "bayesncl", *EXACT, **NO_TF32)
         return self.require_equal(row, first)
 
     def killed(self, row: str, recipes: Recipes, first: str) -> str:
-        """The run of row `first`, killed after its first checkpoint and continued."""
+        """Repeats the run of row `first`, killed after its first checkpoint and resumed."""
         command = self.command(row, recipes, "bayesncl", *EXACT)
         process = self.start(row, command, **NO_TF32)
         hangs = time.monotonic() + ROW_SECONDS
@@ -207,7 +211,7 @@ class Bench:
         return self.require_equal(row, first)
 
     def require_equal(self, row: str, first: str) -> str:
-        """Compares the steps that both runs have written: those of the last epoch at least."""
+        """Compares the steps that both runs have logged: at least those of the last epoch."""
         own, other = (self.curve(name, "train_nce_loss_step") for name in (row, first))
         common = own.keys() & other.keys()
         if max(common, default=-1) != max(other):
@@ -218,7 +222,7 @@ class Bench:
         return f"InfoNCE of {len(common)} steps is equal to the last bit"
 
     def cpu_against_gpu(self, row: str, recipes: Recipes, first: str) -> str:
-        """The first step of row `first` on the CPU: the same weights, images and augmentations."""
+        """Compares the first step of row `first` with the same step on the CPU."""
         short = ("accelerator=cpu", "++limit_train_batches=1", "max_epochs=1")
         self.run(row, self.command(row, recipes, "bayesncl", *EXACT, *short))
         self.curves[row], _ = read_curves(self.folder(row))
@@ -238,16 +242,19 @@ class Bench:
 
 
 def stop(process: subprocess.Popen) -> None:
-    """Kills a process and those that it started, if they are still there."""
+    """Kills a process and its children, if they still run."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def read_curves(folder: Path) -> tuple[dict[str, dict[int, float]], dict[int, float]]:
-    """(name -> step -> value, step -> time when its loss was logged) of the only run in a folder.
+    """Reads the curves of the only run in a folder.
 
-    TensorBoard's file is in the run's folder, or in the lightning_logs of solo-learn's script.
+    TensorBoard's file is in the run's folder, or in `lightning_logs` for solo-learn's script.
+
+    Returns:
+        name -> step -> value, and step -> time at which its loss was logged.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -1,12 +1,12 @@
-"""Cost of the metrics against the matrix products nobody can avoid, and memory of retrieval.
+"""Time of the metrics relative to the matrix products they need, and peak memory of retrieval.
 
     python benchmarks/metrics.py [--rows 5000] [--dims 2048] [--classes 100] [--density 0.05]
                                  [--threads 1] [--retrieval 5000]
 
-The products are one-hot^T @ active and one-hot^T @ |codes| in float32, of operands that are there
-already. The bar is 4 times their time for the six class-based metrics: three consistencies and
-three entropies. Medians of 20 on the CPU. Retrieval runs once, each function in a process of its
-own, whose peak memory includes the libraries and the codes ("codes alone").
+The products are one-hot^T @ active and one-hot^T @ |codes| in float32, without computing their
+operands. The target for the six class-based metrics (three consistencies and three entropies) is
+4 times their time. Times are medians of 20 on the CPU. Each retrieval metric runs once in a process
+of its own, whose peak memory includes the libraries and the codes ("codes alone").
 """
 
 import argparse
@@ -62,7 +62,7 @@ def milliseconds(step: Callable[[], object]) -> float:
 
 
 def retrieval_cost(name: str, threads: int, *shape) -> tuple[float, float]:
-    """(seconds, peak GB) of one retrieval metric in this process."""
+    """Seconds and peak GB of one retrieval metric in this process."""
     torch.set_num_threads(threads)
     codes, labels = random_codes(*shape)
     start = time.perf_counter()
@@ -85,7 +85,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    # First, while this process is small: a child's peak starts at its parent's.
+    # Retrieval comes first, because the peak of a child starts at that of its parent.
     if args.retrieval:
         shape = (args.retrieval, args.dims, args.classes, args.density)
         Console().print(retrieval_table(args.threads, shape))

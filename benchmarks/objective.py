@@ -1,9 +1,9 @@
-"""Cost of one step's objective against the host's loss and the products nobody can avoid.
+"""Time of the objective relative to solo-learn's loss and to the matrix products it needs.
 
     python benchmarks/objective.py [--rows 512] [--dims 256] [--device cpu]
 
-Forward and backward, medians of 20. The unavoidable part is Z Z^T forward and two products of the
-same size backward.
+Times are medians of 20 forward and backward passes. The products are Z Z^T in the forward pass and
+two of the same size in the backward pass.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def milliseconds(step, device: str) -> float:
     return statistics.median(times[3:])
 
 
-def host_simclr_loss(z: torch.Tensor, indexes: torch.Tensor) -> torch.Tensor:
+def solo_learn_loss(z: torch.Tensor, indexes: torch.Tensor) -> torch.Tensor:
     from solo.losses.simclr import simclr_loss_func
 
     if adapter().NAME == "solo-learn main":
@@ -72,7 +72,7 @@ def main() -> None:
 
     steps = {
         "three products of Z Z^T's size": products,
-        f"SimCLR's loss of {adapter().NAME}": lambda: host_simclr_loss(z, indexes).backward(),
+        f"SimCLR's loss of {adapter().NAME}": lambda: solo_learn_loss(z, indexes).backward(),
         "info_nce": lambda: info_nce(F.normalize(z, dim=1), indexes).backward(),
         "ncl_objective": lambda: ncl_objective(
             z, indexes, non_neg="rep_relu", temperature=0.2

@@ -1,13 +1,13 @@
-"""Time and memory of a training step on a device, of SimCLR, NCL and BayesNCL side by side.
+"""Time and peak memory of a training step of SimCLR, NCL and BayesNCL on one device.
 
     python benchmarks/step.py cifar --device cuda
     python benchmarks/step.py imagenet-100 --device cuda --out table.md
 
-The models, batch sizes and optimisers of the shipped recipes, trained by Lightning's trainer on one
-random batch that is on the device: nothing is loaded. Means of 50 steps between two
-synchronisations, after 10 others; peak memory is what torch had allocated in those steps. The
-objective (from the heads' outputs to the loss, forward and backward) is timed alone; its share is
-that of the step. Statistics are what a run measures of one batch once an epoch.
+Lightning's trainer trains the recipes' models, with their batch sizes and optimisers, on one random
+batch that is already on the device, so loading is not included. Times are means of 50 steps between
+two synchronisations, after 10 warm-up steps; memory is torch's peak allocation in these steps. The
+objective (forward and backward, from the heads' outputs to the loss) is timed separately and also
+given as a share of the step. Statistics are those that a run measures on one batch per epoch.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from solo_bayesncl import metrics
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.objective import bayesncl_objective, ncl_objective
 from solo_bayesncl.recipes.compose import compose_recipe
-from solo_bayesncl.training import pretraining as pretrain
+from solo_bayesncl.training import pretraining
 from solo_bayesncl.training.seeding import SeededSteps
 
 STEPS, WARMUP = 50, 10
 IMAGENET_STEPS = 990  # of an epoch of ImageNet-100: 126689 images in batches of 128
-# (recipe, overrides); the recipes themselves are in 16-mixed and channels-last
+# (recipe, overrides); the recipes use 16-mixed and channels-last
 CASES = (
     ("simclr", ()),
     ("ncl", ()),
@@ -48,7 +48,7 @@ TINY = (
 
 
 class Batches:
-    """The same batch again and again."""
+    """A loader that repeats one batch."""
 
     def __init__(self, batch: list, count: int):
         self.batch, self.count = batch, count
@@ -61,7 +61,7 @@ class Batches:
 
 
 class Clock(adapter().pl.callbacks.Callback):
-    """Time and peak memory of the steps after `WARMUP` of them."""
+    """Measures time and peak memory of the steps after the first `WARMUP`."""
 
     def __init__(self, device: str):
         self.device = device
@@ -87,9 +87,9 @@ class Clock(adapter().pl.callbacks.Callback):
 
 def train(cfg, device: str, steps: int) -> Clock:
     """Trains on a random batch; `cfg` is a prepared recipe."""
-    gc.collect()  # the model before, which its trainer refers to and it to the trainer
+    gc.collect()  # the previous model and its trainer refer to each other
     adapter().pl.seed_everything(cfg.seed)
-    model = pretrain.build(cfg)
+    model = pretraining.build(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     size, pixels = cfg.optimizer.batch_size, cfg.augmentations[0].crop_size
@@ -129,10 +129,10 @@ def objective_ms(cfg, device: str) -> float | None:
 
 
 def step_row(name: str, overrides: tuple, args, simclr: float | None) -> tuple[str, float]:
-    """A line of the table and the milliseconds of a step; `simclr` are those of SimCLR's."""
+    """A line of the table and the milliseconds per step; `simclr` are those of SimCLR."""
     tiny = (*TINY, "accelerator=cpu") if args.tiny else ()
     cfg = compose_recipe(f"scripts/pretrain/{args.recipes}", name, [*overrides, *tiny])
-    cfg = pretrain.prepare(cfg, data=False)
+    cfg = pretraining.prepare(cfg, data=False)
     clock = train(cfg, args.device, args.steps)
     step, objective = 1000 * clock.seconds / args.steps, objective_ms(cfg, args.device)
     size = cfg.optimizer.batch_size
@@ -145,7 +145,7 @@ def step_row(name: str, overrides: tuple, args, simclr: float | None) -> tuple[s
 
 
 def statistics_rows(device: str, step: float) -> str:
-    """Cost of the metrics of one space of a batch, on the device and on a copy on the CPU."""
+    """Time of the metrics of a batch in one space, on the device and on a CPU copy."""
     lines = []
     for dims in (256, 2048):
         codes = torch.relu(torch.randn(256, dims, device=device))
@@ -176,7 +176,7 @@ def main() -> int:
     for name, overrides in CASES:
         try:
             line, steps[name, overrides] = step_row(name, overrides, args, steps.get(CASES[0]))
-        except Exception:  # out of memory, say: the next may fit
+        except Exception:  # e.g. out of memory: the next case may fit
             traceback.print_exc()
             failed, line = True, f"| {name} | {' '.join(overrides)} | FAILED | | | | | |\n"
         table.append(line)
