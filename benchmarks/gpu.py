@@ -100,19 +100,19 @@ def all_rows(bench: Bench) -> dict[str, Callable[[str], str]]:
     dali = "dali.device=gpu" if bench.device == "cuda" else "dali.device=cpu"
     imagenet = replace(imagenet, overrides=(*imagenet.overrides, dali))
 
-    def ours(recipes: Recipes, name: str, *overrides: str, **env: str) -> Callable[[str], str]:
+    def pretrain(recipes: Recipes, name: str, *overrides: str, **env: str) -> Callable[[str], str]:
         return lambda row: bench.pretrain(row, recipes, name, *overrides, **env)
 
     rows = {
         "tests marked gpu": bench.tests,
-        "fp32": ours(cifar, "bayesncl", *EXACT, **NO_TF32),
+        "fp32": pretrain(cifar, "bayesncl", *EXACT, **NO_TF32),
         "fp32 again": partial(bench.again, recipes=cifar, first="fp32"),
         "fp32 killed and continued": partial(bench.killed, recipes=cifar, first="fp32"),
         "fp32 on the CPU": partial(bench.cpu_against_gpu, recipes=cifar, first="fp32"),
         "steps of CIFAR": partial(bench.steps, recipes=cifar),
         "steps of ImageNet-100": partial(bench.steps, recipes=imagenet),
-        "16-mixed": ours(cifar, "bayesncl"),
-        "ImageNet-100 through DALI": ours(imagenet, "bayesncl"),
+        "16-mixed": pretrain(cifar, "bayesncl"),
+        "ImageNet-100 through DALI": pretrain(imagenet, "bayesncl"),
     }
     if scripts_use_hydra() and os.environ.get("SOLO_LEARN_CHECKOUT"):
         script = partial(bench.main_pretrain, devices=1)
@@ -124,11 +124,11 @@ def all_rows(bench: Bench) -> dict[str, Callable[[str], str]]:
             rows[f"main_pretrain.py in {devices} processes"] = partial(script, recipes=cifar)
     if devices > 1:
         share = (f"devices={devices}", f"optimizer.batch_size={cifar.batch // devices}")
-        rows[f"16-mixed in {devices} processes"] = ours(cifar, "bayesncl", *share)
+        rows[f"16-mixed in {devices} processes"] = pretrain(cifar, "bayesncl", *share)
     return rows | {
-        "bf16-mixed": ours(cifar, "bayesncl", "precision=bf16-mixed"),
-        "NCL": ours(cifar, "ncl"),
-        "SimCLR": ours(cifar, "simclr"),
+        "bf16-mixed": pretrain(cifar, "bayesncl", "precision=bf16-mixed"),
+        "NCL": pretrain(cifar, "ncl"),
+        "SimCLR": pretrain(cifar, "simclr"),
     }
 
 
@@ -204,7 +204,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="solo-bayesncl-gpu-") as work:
         bench = Bench(args.device, Path(work), out, time.monotonic() + SECONDS)
         passed = measure(bench, args.only)
-    print(f"The table is in {out / 'table.md'}, the output of each row beside it.")
+    print(f"The table is in {out / 'table.md'}, the output of each row next to it.")
     return 0 if passed else 1
 
 
