@@ -41,23 +41,17 @@ def monosemanticity(features: Tensor, embeddings: Tensor) -> Monosemanticity:
     An embedding that is all zero is similar to nothing: its cosines are 0.
 
     Args:
-        features: (M, D) float codes.
-        embeddings: (M, E) float, of a model to compare by; of any scale.
+        features: (M, D) float.
+        embeddings: (M, E) float of a reference model, of any scale.
 
     Returns:
-        `Monosemanticity`. A dimension is undefined, NaN, if fewer than two samples have a positive
-        a_n, or if it is constant: there a_n is 0 / 0, and which pairs it prefers has no answer.
+        `Monosemanticity`. A dimension is NaN if fewer than two samples have a positive a_n, or if
+        it is constant, where a_n is 0 / 0.
 
-    Raises:
-        InputError: for features or embeddings that are empty, not a matrix or not finite, or of
-            different numbers of rows.
-
-    Source:
-        Pach et al., "Sparse autoencoders learn monosemantic features in vision-language models"
-        (2025), arXiv 2504.02821. The closed form and `chance` are ours.
+    From Pach et al., "Sparse autoencoders learn monosemantic features in vision-language models"
+    (2025), arXiv 2504.02821. The closed form and `chance` are ours.
 
     Example:
-        >>> import torch
         >>> codes = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
         >>> embeddings = torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
         >>> monosemanticity(codes, embeddings).per_dimension
