@@ -137,7 +137,7 @@ def _require_same(out: Path, settings: Settings) -> None:
     except (FileNotFoundError, ValueError):
         existing = None
     if not isinstance(existing, dict):
-        raise InputError(f"--out {out} is not empty and holds no complete data set. {advice}")
+        raise InputError(f"--out {out} is not empty, nor a complete data set. {advice}")
     changes = ", ".join(
         f"{key} {existing.get(key)} instead of {value}"
         for key, value in settings.as_dict().items()

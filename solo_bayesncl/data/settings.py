@@ -14,14 +14,10 @@ class Settings:
         dataset: "glyphs" or "digits".
         classes: number of classes; a split needs at least one image of each.
         available: largest number of images of both splits together.
-        textures: whether the figures lie on textures instead of black.
-        train_size: images in the training split.
-        val_size: images in the validation split.
-        size: side of an image in pixels.
-        seed: decides fonts, distortions, textures and, for digits, the split.
+        textures, train_size, val_size, size, seed: as `make_glyphs` and `make_digits`.
 
     Raises:
-        InputError: a value has another type or is out of range; the message names the option.
+        InputError: for a value of another type or out of range; the message names the option.
     """
 
     # Increase it when the same settings start to give other files, so that old ones aren't reused.

@@ -1,7 +1,7 @@
 """Runs a trained model over the images of both splits: features, codes, gates and logits."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,9 +92,9 @@ class EvaluatedModel:
     images: Dataset
     classes: tuple[str, ...]
     embeddings: Tensor
-    factors: dict[str, Levels] = field(default_factory=dict)
-    classifier_fits: bool = True
-    precision: str = "32-true"
+    factors: dict[str, Levels]
+    classifier_fits: bool
+    precision: str
 
 
 def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:

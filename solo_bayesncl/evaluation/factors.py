@@ -103,7 +103,7 @@ def most_levels(num_images: int) -> int:
 
 
 def _is_constant_or_name(column: Sequence[str | None]) -> bool:
-    """One value only, or a number or name of its own for every image."""
+    """One value only, or a different number or name for every image."""
     distinct = set(column)
     is_name = len(distinct) == len(column) and _as_numbers(column) is None
     return len(distinct) == 1 or is_name or _is_numbering(column)

@@ -118,7 +118,7 @@ def training_rows(labels: Tensor, most: int = MAX_ROWS) -> Tensor:
     if len(rows) <= most:
         return torch.from_numpy(rows)
     _, counts = labels.unique(return_counts=True)
-    # scikit-learn wants a row of each class on either side
+    # scikit-learn requires a row of each class on either side
     can_stratify = counts.min() >= 2 and len(counts) <= min(most, len(rows) - most)
     stratify = labels.numpy() if can_stratify else None
     chosen, _ = train_test_split(rows, train_size=most, stratify=stratify, random_state=0)

@@ -23,8 +23,8 @@ def reference_embeddings(
 
     Args:
         name: of a timm model, checked by `Options`.
-        weights: .safetensors or .pth file with the model's weights; by default timm downloads
-            those it knows.
+        weights: .safetensors or .pth file with the model's weights; by default timm
+            downloads them.
         loader: its data set is used, and how it loads it, not its transform.
 
     Raises:

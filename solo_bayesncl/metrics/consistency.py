@@ -213,7 +213,7 @@ def shuffled_label_null(
 ) -> Tensor:
     """Semantic consistency with the labels permuted: what these codes score without any meaning.
 
-    It rises as dimensions are active on fewer samples. A consistency near it says nothing.
+    It rises as dimensions are active on fewer samples. A consistency near it shows no meaning.
 
     Args:
         features: (M, D) float.

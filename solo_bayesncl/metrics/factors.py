@@ -90,7 +90,7 @@ def mutual_information(features: Tensor, factor: Tensor, bins: int = 4) -> Tenso
 
     Returns:
         (D,) float64, nats, up to min(ln K, ln(bins + 1)); 0 for a dimension of a single state.
-        Takes 400 MB of memory beside the features, whatever their number.
+        Takes 400 MB of memory in addition to the features, whatever their number.
 
     The bias is that of Miller, "Note on the bias of information estimates" (1955), in the form for
     mutual information.

@@ -9,7 +9,7 @@ from torch import Tensor
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.metrics.inputs import check_features
 
-# Rows worked on at once: copies of them in float64 are all the memory taken beside (D, E) sums.
+# Rows per step, which bounds the memory for copies in float64.
 _CHUNK_ROWS = 4096
 _NEGLIGIBLE = 1e-12
 

@@ -19,7 +19,7 @@ ACTIVE = 1e-5
 
 # Rows worked on at once: small enough for intermediate results to stay in a CPU's cache.
 _CHUNK_ENTRIES = 2**19
-# The Gram matrix wants longer products, as each of them is added to D x D numbers.
+# Longer for the Gram matrix, as each product is added to D x D numbers.
 _GRAM_ROWS = 4096
 
 

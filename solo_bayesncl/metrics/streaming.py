@@ -49,8 +49,8 @@ class InterpretabilityMetrics(Metric):
         check_range("num_classes", num_classes, 1)
         super().__init__(**{"dist_sync_fn": _gather, **kwargs})
         self.num_classes = num_classes
-        # The number of dimensions is known from the first batch on; until then single zeros, which
-        # broadcast, stand in.
+        # Until the first batch gives the number of dimensions, states are single zeros, which
+        # broadcast.
         zeros = partial(torch.zeros, dtype=torch.float64)
         self.add_state("class_samples", zeros(num_classes), dist_reduce_fx="sum")
         self.add_state("active_counts", zeros(1, 1), dist_reduce_fx="sum")
