@@ -94,8 +94,8 @@ def mean_average_precision(features: Tensor, labels: Tensor) -> Tensor:
 def _average_precision(similarities: Tensor, has_label: Tensor, harmonic: Tensor) -> Tensor:
     """(Q,) expected average precision of each query, 0 for one without a relevant sample.
 
-    Takes similarities (Q, M), -inf for the query itself; has_label (Q, M) bool, the query included;
-    and the harmonic numbers H(0) to H(M).
+    `similarities` (Q, M) are -inf for the query itself, `has_label` (Q, M) includes it, `harmonic`
+    (M + 1,) holds the harmonic numbers H(0) to H(M).
 
     Take a group of n equally near samples at ranks s + 1 to s + n, r of them hits, with R hits
     before. Rank s + 1 + i holds a hit with probability r / n, and then 1 + R + i (r - 1) / (n - 1)
