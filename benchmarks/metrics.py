@@ -27,7 +27,7 @@ from torch import Tensor
 
 from solo_bayesncl import metrics
 from solo_bayesncl.metrics.entropy import WEIGHTINGS
-from solo_bayesncl.metrics.statistics import ACTIVE, of_labelled
+from solo_bayesncl.metrics.statistics import ACTIVE, statistics_by_class
 from solo_bayesncl.metrics.summary import CLASS_BASED
 
 SIX = (
@@ -113,7 +113,7 @@ def class_table(args: argparse.Namespace) -> Table:
         return by_class @ active, by_class @ magnitudes
 
     def together(names):
-        known = of_labelled(codes, labels)
+        known = statistics_by_class(codes, labels)
         return [CLASS_BASED[name](known) for name in names]
 
     steps = {

@@ -55,7 +55,7 @@ def make_digits(
 
 
 def _samples(settings: Settings) -> Iterator[Sample]:
-    # Slow to import, and not needed when the data set is reused.
+    # slow to import, and not needed when the data set is reused
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -84,7 +84,7 @@ def _samples(settings: Settings) -> Iterator[Sample]:
 def _draw(
     digit: np.ndarray, image: Image.Image, settings: Settings, rng: np.random.Generator
 ) -> dict[str, str]:
-    """Draws `digit` (8, 8), values 0 to 16, in white on `image`; returns where it lies."""
+    """Draws `digit` (8, 8), values 0 to 16, in white on `image`; returns its position."""
     size = settings.size
     side = int(rng.integers(round(0.75 * size), size, endpoint=True)) if settings.textures else size
     left, top = rng.integers(0, size - side, size=2, endpoint=True).tolist()

@@ -8,7 +8,6 @@
 Every loader that takes the name of a folder for a class reads it (torchvision's ImageFolder, DALI).
 """
 
-import csv
 import json
 import secrets
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from solo_bayesncl import files
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.settings import Settings
 from solo_bayesncl.errors import InputError
@@ -27,7 +27,7 @@ MARK = "dataset.json"
 
 @dataclass(frozen=True)
 class Sample:
-    """One image on its way to the folder.
+    """One image of a data set.
 
     Attributes:
         split: "train" or "val".
@@ -53,7 +53,7 @@ class Summary:
         classes: names of the class folders, sorted: position = label in ImageFolder and DALI.
         train_images: number of images in `train_path`.
         val_images: number of images in `val_path`.
-        reused: True if it was there already and nothing was written.
+        reused: whether it existed already, so that nothing was written.
     """
 
     path: Path
@@ -123,35 +123,27 @@ def _write(folder: Path, settings: Settings, samples: Iterable[Sample]) -> None:
         path = Path(sample.split, sample.label, f"{sample.name}.png")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         sample.image.save(folder / path)
-        rows.append(
-            {
-                "path": path.as_posix(),
-                "split": sample.split,
-                "class": sample.label,
-                **sample.factors,
-            }
-        )
-    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-    text = json.dumps(settings.as_dict(), indent=2)
-    (folder / MARK).write_text(f"{text}\n", encoding="utf-8")
+        named = {"path": path.as_posix(), "split": sample.split, "class": sample.label}
+        rows.append(named | sample.factors)
+    files.write_csv(folder / "metadata.csv", rows)
+    files.write_json(folder / MARK, settings.as_dict())
 
 
 def _require_same(out: Path, settings: Settings) -> None:
     """Raises `InputError` unless `out` holds a complete data set made with `settings`."""
     advice = "Choose another folder with --out, or delete this one."
     try:
-        found = json.loads((out / MARK).read_text(encoding="utf-8"))
+        existing = json.loads((out / MARK).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise InputError(f"--out {out} is not empty and holds no complete data set. {advice}")
-    asked = settings.as_dict()
-    differing = [key for key in asked if found.get(key) != asked[key]]
-    if differing:
-        changes = ", ".join(f"{key} {found.get(key)} instead of {asked[key]}" for key in differing)
+        existing = None
+    if not isinstance(existing, dict):
+        raise InputError(f"--out {out} is not empty, nor a complete data set. {advice}")
+    changes = ", ".join(
+        f"{key} {existing.get(key)} instead of {value}"
+        for key, value in settings.as_dict().items()
+        if existing.get(key) != value
+    )
+    if changes:
         raise InputError(f"--out {out} holds a data set with other settings ({changes}). {advice}")
     for split, expected in (("train", settings.train_size), ("val", settings.val_size)):
         count = sum(1 for _ in (out / split).glob("*/*.png"))

@@ -3,7 +3,7 @@
 The validation split uses fonts that the training split never shows. Every family (DejaVu Sans, Sans
 Mono, Serif, STIX) and every style (regular, bold, italic, both) is trained on; the five held-out
 fonts are combinations of the two that are not. In STIX italic and DejaVu Serif italic many
-characters have forms of their own, so this asks for more than undoing a slant.
+characters have forms of their own, so undoing a slant is not enough.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ CHARACTERS = (
 
 @dataclass(frozen=True)
 class Font:
-    """A font of matplotlib's: name of its file without ending, and what it is."""
+    """A font of matplotlib's; `name` is its file's, without ending."""
 
     name: str
     family: str
@@ -95,7 +95,7 @@ def make_glyphs(
     settings = Settings(
         dataset="glyphs",
         classes=len(CHARACTERS),
-        available=1_000_000,  # any number can be drawn; a limit against a slip of the keyboard
+        available=1_000_000,  # any number can be drawn; the limit catches typing errors
         textures=textures,
         train_size=train_size,
         val_size=val_size,
@@ -184,7 +184,7 @@ def _draw(glyph: Image.Image, image: Image.Image, rng: np.random.Generator) -> d
 
     canvas = OVERSAMPLING * image.width
     matrix *= scale * canvas / extent.max()
-    inverse = np.linalg.inv(matrix)  # PIL asks where in the glyph a pixel of the canvas comes from
+    inverse = np.linalg.inv(matrix)  # PIL maps pixels of the canvas to the glyph
     shift = np.array(glyph.size) / 2 - inverse @ ((0.5 + offset) * canvas)
     opacity = glyph.transform(
         (canvas, canvas),

@@ -1,4 +1,4 @@
-"""From one image to the tensor that a trained model takes."""
+"""Reads and transforms single images for a trained model."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How solo-learn's loaders load. Torch only."""
+"""Options of a loader that do not depend on its data set."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from torch.utils.data import DataLoader
 
 
 def worker_options(loader: DataLoader) -> dict[str, Any]:
-    """How a loader loads, as keyword arguments for another one.
+    """The worker settings of a loader, as keyword arguments for another one.
 
-    All but samples, batches and their order, to which `generator` and `in_order` belong.
+    Samples, batches and their order (`generator`, `in_order`) are not among them.
     """
     return {
         name: getattr(loader, name)

@@ -1,4 +1,4 @@
-"""What decides every pixel of a demo data set: the same settings give the same files."""
+"""Settings of a demo data set: the same settings give the same files."""
 
 from dataclasses import asdict, dataclass
 from typing import ClassVar
@@ -8,23 +8,19 @@ from solo_bayesncl.errors import InputError
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one data set, checked where they are made.
+    """Settings of one data set, checked on creation.
 
     Attributes:
         dataset: "glyphs" or "digits".
         classes: number of classes; a split needs at least one image of each.
-        available: most images that both splits can have together.
-        textures: whether the figures lie on textures instead of black.
-        train_size: images in the training split.
-        val_size: images in the validation split.
-        size: side of an image in pixels.
-        seed: decides fonts, distortions, textures and, for digits, the split.
+        available: largest number of images of both splits together.
+        textures, train_size, val_size, size, seed: as `make_glyphs` and `make_digits`.
 
     Raises:
-        InputError: a value has another type or is out of range; the message names the option.
+        InputError: for a value of another type or out of range; the message names the option.
     """
 
-    # Raise it whenever the same settings start to give other files, so that old ones aren't reused.
+    # Increase it when the same settings start to give other files, so that old ones aren't reused.
     RECIPE: ClassVar[int] = 1
 
     dataset: str

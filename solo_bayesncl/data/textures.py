@@ -1,7 +1,7 @@
 """Four backgrounds that all classes share: features that are on in images of every class.
 
-They play the part of the blue sky in the paper: they help to recognise a view of the same image and
-say nothing about its class. They are darker than the white figures drawn on them.
+Like the blue sky in the paper, they help to match two views of an image and do not depend on its
+class. They are darker than the white figures drawn on them.
 """
 
 import numpy as np

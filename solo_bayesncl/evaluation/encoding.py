@@ -1,7 +1,7 @@
 """Runs a trained model over the images of both splits: features, codes, gates and logits."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +16,10 @@ from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation.factors import Factor, factors_of
+from solo_bayesncl.evaluation.factors import factors_of
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
+from solo_bayesncl.metrics import Levels
 from solo_bayesncl.precision import autocast, resolve_precision
 from solo_bayesncl.recipes.checks import DOWNLOADED, data_errors_as_input_errors
 from solo_bayesncl.runs import Run
@@ -91,9 +92,9 @@ class EvaluatedModel:
     images: Dataset
     classes: tuple[str, ...]
     embeddings: Tensor
-    factors: dict[str, Factor] = field(default_factory=dict)
-    classifier_fits: bool = True
-    precision: str = "32-true"
+    factors: dict[str, Levels]
+    classifier_fits: bool
+    precision: str
 
 
 def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
@@ -132,28 +133,23 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
 
 
 def _labels_in_training(train: Dataset, val: Dataset) -> Tensor | None:
-    """(number of validation classes,) the label that each has in training, by its name.
+    """(number of validation classes,) training label of each class of the same name.
 
-    Folders are numbered in alphabetical order: one that validation lacks would shift the rest.
-
-    Returns:
-        None where a data set of solo-learn has no class names.
-
-    Raises:
-        InputError: for validation classes that training lacks.
+    Folders are numbered in alphabetical order: one that validation lacks would shift the rest. None
+    for a data set of solo-learn without class names; `InputError` for classes that training lacks.
     """
-    known, given = (getattr(images, "class_to_idx", None) for images in (train, val))
-    if known is None or given is None:
+    train_labels, val_labels = (getattr(images, "class_to_idx", None) for images in (train, val))
+    if train_labels is None or val_labels is None:
         return None
-    unknown = [name for name in given if name not in known]
+    unknown = [name for name in val_labels if name not in train_labels]
     if unknown:
         raise InputError(
             f"{getattr(val, 'root', 'The validation split')} has classes that the training split "
-            f"lacks: {_first_names(unknown)}. Training has: {_first_names(list(known))}. Give both "
-            "class folders of the same names: correct those of data.val_path, or choose other data "
-            "with --data DIR."
+            f"lacks: {_first_names(unknown)}. Training has: {_first_names([*train_labels])}. Give "
+            "both class folders of the same names: correct those of data.val_path, or choose other "
+            "data with --data DIR."
         )
-    return torch.tensor([known[name] for name in sorted(given, key=given.get)])
+    return torch.tensor([train_labels[name] for name in sorted(val_labels, key=val_labels.get)])
 
 
 def _first_names(names: Sequence[str]) -> str:
@@ -162,34 +158,24 @@ def _first_names(names: Sequence[str]) -> str:
 
 
 def _classes(run: Run, images: Dataset, labels: Tensor) -> tuple[str, ...]:
-    """Names by label; not every data set of solo-learn has them."""
-    names = getattr(images, "classes", range(run.cfg.data.num_classes))
-    names = [str(name) for name in names]
-    return tuple(names + [str(label) for label in range(len(names), int(labels.max()) + 1)])
+    """Names by label; the label itself where a data set of solo-learn has no name for it."""
+    names = list(map(str, getattr(images, "classes", range(run.cfg.data.num_classes))))
+    return (*names, *map(str, range(len(names), int(labels.max()) + 1)))
 
 
 def _classifier_fits(cfg: DictConfig, options: Options, classes: tuple[str, ...]) -> bool:
-    """Whether a run was trained on these classes, as far as its record and data tell.
+    """Whether a run was trained on these classes.
 
-    The record has their number alone; their names are known while the training data exist.
+    Its settings have their number alone; names are compared while the training data exist.
     """
-    if cfg.data.num_classes != len(classes):
-        return False
-    own = None if options.data is None else training_classes(cfg)
-    return own is None or own == classes
+    trained_on = None if options.data is None else training_classes(cfg)
+    return cfg.data.num_classes == len(classes) and trained_on in (None, classes)
 
 
 def forward_images(
     model: nn.Module, images: Tensor, device: torch.device, precision: str
 ) -> dict[str, Tensor]:
-    """Outputs of a model for normalised images (N, 3, H, W), by the names of `Outputs`.
-
-    Args:
-        model: in evaluation mode, on `device`.
-        images: in any memory; from pinned memory they are copied while the GPU computes.
-        device: where to compute.
-        precision: one of `solo_bayesncl.precision.PRECISIONS`.
-    """
+    """Outputs of a model on `device` for normalised images (N, 3, H, W), named as in `Outputs`."""
     with autocast(precision, device):
         out = model(images.to(device, non_blocking=True))
         outputs = {
@@ -209,12 +195,12 @@ def collect(
     description: str,
     names: tuple[str, ...] = ("feats", "logits", "projections", "codes", "probs", "mask"),
 ) -> Outputs:
-    """Runs a model over a labelled loader.
+    """Moves a model to `device` and runs it over a loader of (images, labels).
 
     Args:
-        model: in evaluation mode; moved to `device`.
-        loader: yields (images, labels).
-        device: where to compute; the result is on the CPU.
+        model: in evaluation mode.
+        loader: yields normalised images and their labels.
+        device: where to compute.
         precision: one of `solo_bayesncl.precision.PRECISIONS`.
         description: for the progress bar.
         names: outputs to keep, besides the labels.
@@ -272,20 +258,19 @@ def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, Dat
 
 
 def on_device(device: torch.device, compute: Callable[..., Result], *tensors: Tensor) -> Result:
-    """`compute(*tensors)` on a GPU, or on the CPU where the GPU's memory does not suffice.
+    """`compute(*tensors)` on a GPU, or on the CPU if the GPU's memory is too small.
 
-    Tensors that it returns stay where they were computed. Other devices than CUDA's are not used:
-    metrics need float64, which MPS lacks.
+    Only CUDA devices are used: metrics need float64, which MPS lacks.
     """
     if device.type == "cuda":
         try:
             return compute(*(tensor.to(device) for tensor in tensors))
         except torch.OutOfMemoryError:
-            pass  # the exception holds what is on the GPU until this block ends
+            pass  # until this block ends, the exception keeps its tensors on the GPU
         torch.cuda.empty_cache()
     return compute(*tensors)
 
 
 def device_name(device: torch.device) -> str:
-    """For a record: `cpu`, or the name of the GPU."""
+    """`cpu`, or the name of the GPU."""
     return device.type if device.type != "cuda" else torch.cuda.get_device_name(device)

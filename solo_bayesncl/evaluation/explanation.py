@@ -1,4 +1,4 @@
-"""What single dimensions mean: a table of all of them, the images that activate them, one image."""
+"""Explains dimensions: a table of all of them, the images that activate them, one image's code."""
 
 import io
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, forward_i
 
 TOP_IMAGES = 9
 THUMBNAIL_PX = 48
-# a sheet of so many is 4800 px wide and high, and of some 10 MB
+# a sheet of this many is 4800 px wide and high, about 10 MB
 MAX_THUMBNAILS = 10_000
 LEAST_COLUMNS = 32
-# values sorted out at once: 64 MB in float32
+# values ranked at once: 64 MB in float32
 CHUNK_ENTRIES = 2**24
 
 
@@ -73,7 +73,7 @@ def explain(model: EvaluatedModel) -> Explanation:
     """
     val = _finite(model.val)
     order, activations = _most_activating(val.codes)
-    shown = _shown(order, activations)
+    shown = _samples_shown(order, activations)
     tile = {sample: position for position, sample in enumerate(shown)}
     columns = _columns(model, val)
     dimensions = []
@@ -94,7 +94,7 @@ def explain(model: EvaluatedModel) -> Explanation:
             "px": THUMBNAIL_PX,
             "columns": num_columns,
             "tiles": [
-                {"path": _name(model.images, sample), "label": int(val.labels[sample])}
+                {"path": _image_name(model.images, sample), "label": int(val.labels[sample])}
                 for sample in shown
             ],
         },
@@ -104,15 +104,15 @@ def explain(model: EvaluatedModel) -> Explanation:
 
 
 def _finite(val: Outputs) -> Outputs:
-    """The same with 0 for what is not finite in codes, projections and gates."""
-    given = {name: getattr(val, name) for name in ("codes", "projections", "mask")}
-    return replace(val, **{k: v.nan_to_num(0, 0, 0) for k, v in given.items() if v is not None})
+    """The same with 0 in place of non-finite values of codes, projections and gates."""
+    values = {name: getattr(val, name) for name in ("codes", "projections", "mask")}
+    return replace(val, **{k: v.nan_to_num(0, 0, 0) for k, v in values.items() if v is not None})
 
 
 def _most_activating(codes: Tensor) -> tuple[Tensor, Tensor]:
     """(D, up to 9) samples of largest activation and their values, in descending order.
 
-    Of equal ones, those that come first: as a stable sort of all samples, in a part of its time.
+    Of equal ones, those that come first, as in a stable sort of all samples, which is slower.
     """
     chunks = codes.split(max(1, CHUNK_ENTRIES // len(codes)), dim=1)
     samples, values = zip(*(_largest(chunk.T.contiguous()) for chunk in chunks), strict=True)
@@ -120,19 +120,19 @@ def _most_activating(codes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _largest(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Places and values of the largest entries of each row, in the order of a stable sort."""
+    """Positions and values of the largest entries of each row, in the order of a stable sort."""
     count = min(TOP_IMAGES, rows.size(1))
-    # topk takes any of several equal values: only the smallest one that it takes can be among them
+    # topk takes any of several equal values; only the smallest that it takes can have equals left
     smallest = rows.topk(count).values[:, -1:]
     above, equal = rows > smallest, rows == smallest
     room = count - above.sum(dim=1, keepdim=True)
     taken = above | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= room))
-    places = taken.nonzero()[:, 1].view(-1, count)
-    ranked = rows.gather(1, places).sort(dim=1, descending=True, stable=True)
-    return places.gather(1, ranked.indices), ranked.values
+    positions = taken.nonzero()[:, 1].view(-1, count)
+    ranked = rows.gather(1, positions).sort(dim=1, descending=True, stable=True)
+    return positions.gather(1, ranked.indices), ranked.values
 
 
-def _shown(order: Tensor, activations: Tensor) -> list[int]:
+def _samples_shown(order: Tensor, activations: Tensor) -> list[int]:
     """Samples that get a thumbnail, in order: the first of every dimension, the second, ..."""
     chosen: dict[int, None] = {}
     for samples, values in zip(order.T, activations.T, strict=True):
@@ -158,7 +158,7 @@ def _columns(model: EvaluatedModel, val: Outputs) -> dict[str, list]:
         active = val.projections.abs() > metrics.ACTIVE
         columns["projection_density"] = _rounded(active.double().mean(dim=0))
         columns["open_rate"] = _rounded((val.mask > 0).double().mean(dim=0))
-    # before the gate, so that it can be held against what the gate does
+    # before the gate, so that it can be compared with the gate's open rate
     ungated = val.codes if val.mask is None else val.projections
     information = {
         name: _rounded(on(metrics.mutual_information, ungated, factor.levels))
@@ -172,12 +172,12 @@ def _columns(model: EvaluatedModel, val: Outputs) -> dict[str, list]:
 
 
 def _rounded(column: Tensor) -> list:
-    """Plain numbers of six places: what can be read, and the same on every machine."""
+    """Plain numbers, rounded to six places so that they are the same on every machine."""
     values = column.tolist()
     return [round(v, 6) for v in values] if column.is_floating_point() else values
 
 
-def _name(images: Dataset, sample: int) -> str:
+def _image_name(images: Dataset, sample: int) -> str:
     """An image's path from the folder above the split's, or its number in a data set."""
     samples = getattr(images, "samples", None)
     if samples is None:
@@ -186,7 +186,7 @@ def _name(images: Dataset, sample: int) -> str:
 
 
 def _num_columns(num_tiles: int) -> int:
-    """Columns of the sheet of thumbnails: about as wide as high, as JPEG ends at 65 500 px."""
+    """Columns of the sheet: about as wide as high, as a JPEG has at most 65 500 px on a side."""
     return max(LEAST_COLUMNS, ceil(sqrt(num_tiles)))
 
 
@@ -208,10 +208,7 @@ def _sprite(images: Dataset, samples: Sequence[int], columns: int) -> Image.Imag
 
 @torch.no_grad()
 def describe_image(model: EvaluatedModel, path: Path) -> Outputs:
-    """What the model says of one image file.
-
-    Returns:
-        Outputs with one row; its label is -1.
+    """Outputs of a model for one image file: one row, with the label -1.
 
     Raises:
         InputError: if the file is not an image.

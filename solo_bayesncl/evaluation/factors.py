@@ -1,50 +1,38 @@
-"""Known factors of images, such as their background or font: a CSV file with a column for each."""
+"""Known factors of images, such as their background or font: the columns of a CSV file."""
 
 import csv
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from solo_bayesncl import metrics
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.metrics import Levels, levels_of
 
 _logger = logging.getLogger(__name__)
 
 METADATA = "metadata.csv"
-# the first names the image; the class is what everything else is measured against; the last is of
-# `solo-bayesncl data digits` and names the image, too
+# `source_index`, written by `solo-bayesncl data digits`, names the image, as `path` does
 NO_FACTORS = ("path", "split", "class", "source_index")
 
 
-@dataclass(frozen=True)
-class Factor:
-    """One factor of M images.
+def factors_of(images: Dataset, metadata: Path | None) -> dict[str, Levels]:
+    """The factors of a data set's images, by name.
 
-    Attributes:
-        levels: (M,) int64 from 0; numbers of many values are binned.
-        num_levels: how many there are.
-        kind: "categorical" or "binned".
-    """
-
-    levels: Tensor
-    num_levels: int
-    kind: str
-
-
-def factors_of(images: Dataset, metadata: Path | None) -> dict[str, Factor]:
-    """The factors of a data set's images, from the file asked for or one that lies beside them.
-
-    A file that nobody asked for is left out with a message if it does not fit.
+    Args:
+        images: image folder.
+        metadata: a file as `read_factors` reads it; by default `metadata.csv` beside the folder,
+            which is ignored with a warning if it does not fit.
 
     Raises:
-        InputError: if the file asked for does not fit.
+        InputError: if `metadata` is given and does not fit.
     """
-    path = metadata or find_metadata(images)
+    path = metadata
+    if path is None and hasattr(images, "root"):
+        beside = Path(images.root).parent / METADATA
+        path = beside if beside.is_file() else None
     if path is None:
         return {}
     try:
@@ -56,15 +44,8 @@ def factors_of(images: Dataset, metadata: Path | None) -> dict[str, Factor]:
         return {}
 
 
-def find_metadata(images: Dataset) -> Path | None:
-    """`metadata.csv` beside the folder of the images, as the demo's data sets have it."""
-    root = getattr(images, "root", None)
-    path = Path(root).parent / METADATA if root is not None else None
-    return path if path is not None and path.is_file() else None
-
-
-def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
-    """The factors of a data set's images.
+def read_factors(path: Path, images: Dataset) -> dict[str, Levels]:
+    """The factors of a data set's images, by name.
 
     Args:
         path: CSV with a header. Its column `path` names each image relative to the CSV's folder or
@@ -82,7 +63,7 @@ def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
             f"{path}: only images in folders can have factors. Give such data with --data DIR."
         )
     try:
-        # spreadsheets begin a file with a byte-order mark, which is no part of the first name
+        # spreadsheets begin a file with a byte-order mark, which does not belong to the first name
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             rows, names = list(reader), reader.fieldnames or ()
@@ -91,24 +72,25 @@ def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
     if not rows or "path" not in names:
         raise InputError(f"{path}: needs a header with a column `path`, and rows.")
     root, by_path = Path(images.root), {row["path"]: row for row in rows}
-    found = []
+    of_images = []
     for file_name, _ in samples:
         relative = Path(file_name).relative_to(root).as_posix()
         row = by_path.get(f"{root.name}/{relative}") or by_path.get(relative)
         if row is None:
             raise InputError(f"{path} has no row for {root.name}/{relative} in its column `path`.")
-        found.append(row)
-    factors, most = {}, most_levels(len(found))
+        of_images.append(row)
+    factors, most = {}, most_levels(len(of_images))
     for name in names:
-        column = [row[name] for row in found]
-        if name in NO_FACTORS or _tells_nothing(column) or _is_numbering([r[name] for r in rows]):
+        column = [row[name] for row in of_images]
+        in_file = [row[name] for row in rows]
+        if name in NO_FACTORS or _is_constant_or_name(column) or _is_numbering(in_file):
             continue
-        factor = Factor(*metrics.levels_of(column))
+        factor = levels_of(column)
         if factor.kind == "categorical" and factor.num_levels > most:
             _logger.warning(
                 "%s: column %s is left out: it has %d different values that are not all numbers; "
                 "for %d images at most %d are used.",
-                path, name, factor.num_levels, len(found), most,
+                path, name, factor.num_levels, len(of_images), most,
             )  # fmt: skip
             continue
         factors[name] = factor
@@ -116,12 +98,12 @@ def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
 
 
 def most_levels(num_images: int) -> int:
-    """Most levels of a categorical factor, so that there are images enough of each."""
+    """Most levels of a categorical factor, so that each has enough images."""
     return max(20, isqrt(num_images))
 
 
-def _tells_nothing(column: Sequence[str | None]) -> bool:
-    """One value only, or a number or name of its own for every image."""
+def _is_constant_or_name(column: Sequence[str | None]) -> bool:
+    """One value only, or a different number or name for every image."""
     distinct = set(column)
     is_name = len(distinct) == len(column) and _as_numbers(column) is None
     return len(distinct) == 1 or is_name or _is_numbering(column)

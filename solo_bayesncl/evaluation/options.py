@@ -1,4 +1,4 @@
-"""What an evaluation can be told, checked before anything slow is imported."""
+"""Options of an evaluation, checked before anything slow is imported."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from solo_bayesncl.precision import AS_TRAINED, check_precision
 
 @dataclass(frozen=True)
 class Options:
-    """What an evaluation can be told.
+    """Options of an evaluation; raises `InputError` where they are wrong.
 
     Attributes:
         data: folder with `train/` and `val/` to use instead of the run's own data.
@@ -55,7 +55,7 @@ class Options:
 
     @property
     def torch_device(self) -> torch.device:
-        """Where to compute; raises `InputError` if that is not there."""
+        """Where to compute; raises `InputError` if there is no such device."""
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:

@@ -19,8 +19,8 @@ _logger = logging.getLogger(__name__)
 KNN_K = 20
 # Rows have unit length, so entries are small; scikit-learn's default of 1 would underfit them.
 INVERSE_REGULARISATION = 100.0
-# L-BFGS converged within 240 wherever we looked: on codes of three of the demo's runs (8 to 256
-# dimensions, 10 classes) and made-up ones of up to 50 classes. So 3000 gave the same accuracies.
+# L-BFGS converged within 240 on codes of three of the demo's runs (8 to 256 dimensions, 10 classes)
+# and on generated ones of up to 50 classes.
 MAX_ITERATIONS = 300
 # A fit takes time in proportion to its rows: at 2048 dimensions, 100 classes and 20 000 rows, 0.4 s
 # an iteration on one core.
@@ -29,18 +29,15 @@ SELECTIONS = 6
 
 
 def are_finite(*values: Tensor) -> bool:
-    """Whether there is neither nan nor infinity, as there is in what a diverged model says."""
+    """Whether all values are finite; those of a diverged model are not."""
     return all(bool(part.isfinite().all()) for part in values)
 
 
 def subspace_sizes(num_dims: int, least: int, most: int | None = None) -> list[int]:
     """`least`, twice that, ... below `num_dims`, and `num_dims` itself.
 
-    Args:
-        num_dims: of the whole space.
-        least: the first size.
-        most: number of sizes at most, 2 or more; where doubling gives more, each is 4 times the
-            last one, or 8 times, ...
+    `most`, 2 or more, limits the number of sizes: where doubling gives more, each is 4 times the
+    last one, or 8 times, ...
     """
     growth = 2
     while True:
@@ -107,21 +104,21 @@ def linear_accuracy(
 def training_rows(labels: Tensor, most: int = MAX_ROWS) -> Tensor:
     """The rows that a probe is trained on: all, or a choice of `most` of them.
 
-    The choice is the same every time and keeps the shares of the classes; with a class too small
-    for that, it is drawn from all rows alike.
+    The choice is the same every time and keeps the shares of the classes, unless a class is too
+    small for that.
 
     Args:
         labels: (M,) int.
-        most: how many rows at most.
+        most: largest number of rows.
 
     Returns:
-        Their indexes, int64.
+        Indexes of the rows, int64.
     """
     rows = np.arange(len(labels))
     if len(rows) <= most:
         return torch.from_numpy(rows)
     _, counts = labels.unique(return_counts=True)
-    # scikit-learn wants a row of each class on either side
+    # scikit-learn requires a row of each class on either side
     can_stratify = counts.min() >= 2 and len(counts) <= min(most, len(rows) - most)
     stratify = labels.numpy() if can_stratify else None
     chosen, _ = train_test_split(rows, train_size=most, stratify=stratify, random_state=0)

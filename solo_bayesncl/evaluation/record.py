@@ -1,4 +1,4 @@
-"""Writes what an evaluation finds: `evaluation.json` and the table of dimensions."""
+"""Writes the results of an evaluation: `evaluation.json` and the table of dimensions."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +11,7 @@ from solo_bayesncl.evaluation.encoding import EvaluatedModel, device_name
 from solo_bayesncl.evaluation.explanation import explain
 from solo_bayesncl.evaluation.measurement import measure
 
-# raised whenever the same model and options start to give other numbers or files
+# increased whenever the same model and options start to give other numbers or files
 FORMAT = 4
 
 
@@ -71,12 +71,12 @@ def write_findings(model: EvaluatedModel, folder: Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in (
         "solo-bayesncl", "solo-learn", "torch", "torchvision", "torchmetrics", "scikit-learn",
     ):  # fmt: skip
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed

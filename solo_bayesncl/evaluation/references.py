@@ -22,30 +22,26 @@ def reference_embeddings(
     """(M, E) pooled features of a timm model, with its own preprocessing.
 
     Args:
-        name: of the timm model.
-        weights: .safetensors or .pth file with the model's weights; by default timm downloads
-            those it knows.
+        name: of a timm model, checked by `Options`.
+        weights: .safetensors or .pth file with the model's weights; by default timm
+            downloads them.
         loader: its data set is used, and how it loads it, not its transform.
 
     Raises:
-        InputError: for an unknown name, or weights that cannot be downloaded, read or do not fit.
+        InputError: for weights that cannot be downloaded or read, or do not fit.
     """
     model = _load(name, weights).to(device).eval()
     images = without_transform(loader.dataset)
     images.transform = create_transform(**resolve_model_data_config(model), is_training=False)
     batches = DataLoader(images, batch_size=loader.batch_size, **worker_options(loader))
-    found = [
+    embeddings = [
         model(batch.to(device, non_blocking=True)).float().cpu()
         for batch, _ in progress(batches, f"reference {name}")
     ]
-    return torch.cat(found)
+    return torch.cat(embeddings)
 
 
 def _load(name: str, weights: Path | None) -> nn.Module:
-    if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name}*")[:5])
-        hint = f" Similar names: {near}." if near else ""
-        raise InputError(f"--reference {name} is not a model of timm {timm.__version__}.{hint}")
     if weights is None:
         try:
             return timm.create_model(name, pretrained=True, num_classes=0)

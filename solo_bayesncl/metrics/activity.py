@@ -1,12 +1,9 @@
-"""How much of a code is in use: live and dead dimensions, length, sparsity, sign.
-
-An entry v is active if |v| > 1e-5 (official value).
-"""
+"""How much of a code is in use: live and dead dimensions, length, sparsity, sign."""
 
 import torch
 from torch import Tensor
 
-from solo_bayesncl.metrics.statistics import Statistics, of_features
+from solo_bayesncl.metrics.statistics import Statistics, statistics_of_features
 
 
 def active_dims_of(statistics: Statistics) -> Tensor:
@@ -39,143 +36,69 @@ def hoyer_sparsity_of(statistics: Statistics) -> Tensor:
 
 
 def active_dims(features: Tensor) -> Tensor:
-    """Number of live dimensions: those active on at least one sample.
+    """Number of live dimensions, 0 to D.
 
-    Args:
-        features: (M, D) float.
-
-    Returns:
-        Scalar float64, 0 to D.
-
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite.
-
-    Source:
-        Official evaluation, which takes any value other than 0 as active here; this takes the
-        threshold of all other metrics.
+    Official, but for the threshold: there, any value other than 0 is active here.
 
     Example:
-        >>> import torch
         >>> active_dims(torch.tensor([[0.6, 0.8, 0.0], [1.0, 0.0, 0.0]]))
         tensor(2., dtype=torch.float64)
     """
-    return active_dims_of(of_features(features))
+    return active_dims_of(statistics_of_features(features))
 
 
 def dead_dims(features: Tensor) -> Tensor:
-    """Number of dead dimensions, D - active_dims: those active on no sample.
-
-    Args:
-        features: (M, D) float.
-
-    Returns:
-        Scalar float64, 0 to D.
-
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite.
-
-    Source:
-        Beside the official metrics; usual for sparse autoencoders.
+    """Number of dead dimensions, D - `active_dims`.
 
     Example:
-        >>> import torch
         >>> dead_dims(torch.tensor([[0.6, 0.8, 0.0], [1.0, 0.0, 0.0]]))
         tensor(1., dtype=torch.float64)
     """
-    return dead_dims_of(of_features(features))
+    return dead_dims_of(statistics_of_features(features))
 
 
 def code_length(features: Tensor) -> Tensor:
-    """Mean number of active dimensions per sample (L0).
-
-    Args:
-        features: (M, D) float.
-
-    Returns:
-        Scalar float64, 0 to D.
-
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite.
-
-    Source:
-        Beside the official metrics: at equal consistency, the shorter code is the clearer one.
+    """Mean number of active dimensions per sample (L0), 0 to D.
 
     Example:
-        >>> import torch
         >>> code_length(torch.tensor([[0.6, 0.8, 0.0], [1.0, 0.0, 0.0]]))
         tensor(1.5000, dtype=torch.float64)
     """
-    return code_length_of(of_features(features))
+    return code_length_of(statistics_of_features(features))
 
 
 def activation_sparsity(features: Tensor) -> Tensor:
-    """Share of entries that are not active, 1 - code_length / D.
+    """Share of entries that are not active, 1 - `code_length` / D.
 
-    Args:
-        features: (M, D) float.
-
-    Returns:
-        Scalar float64, a share in 0..1.
-
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite.
-
-    Source:
-        Official evaluation. The paper's tables print the complement, the share of active entries.
+    Official. The paper's tables print the complement, the share of active entries.
 
     Example:
-        >>> import torch
         >>> activation_sparsity(torch.tensor([[0.6, 0.8, 0.0], [1.0, 0.0, 0.0]]))
         tensor(0.5000, dtype=torch.float64)
     """
-    return activation_sparsity_of(of_features(features))
+    return activation_sparsity_of(statistics_of_features(features))
 
 
 def hoyer_sparsity(features: Tensor) -> Tensor:
-    """How unevenly a sample spreads over the dimensions, without a threshold; mean over samples.
+    """How unevenly a sample spreads over the dimensions, without a threshold.
 
-    (sqrt(D) - |x|_1 / |x|_2) / (sqrt(D) - 1), mean over the samples that are not all zero.
+    (sqrt(D) - |x|_1 / |x|_2) / (sqrt(D) - 1), mean over the samples that are not all zero: 0 if all
+    |x_d| are equal, 1 for one dimension alone. NaN if D = 1 or all samples are zero.
 
-    Args:
-        features: (M, D) float.
-
-    Returns:
-        Scalar float64, 0 (all |x_d| equal) to 1 (one dimension alone); NaN if D = 1 or all samples
-        are zero.
-
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite.
-
-    Source:
-        Hoyer, "Non-negative matrix factorization with sparseness constraints" (2004); beside the
-        official metrics.
+    From Hoyer, "Non-negative matrix factorization with sparseness constraints" (2004).
 
     Example:
-        >>> import torch
         >>> hoyer_sparsity(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5]]))
         tensor(0.5000, dtype=torch.float64)
     """
-    return hoyer_sparsity_of(of_features(features))
+    return hoyer_sparsity_of(statistics_of_features(features))
 
 
 def non_negative_ratio(features: Tensor) -> Tensor:
-    """Share of entries that are zero or above.
-
-    Args:
-        features: (M, D) float.
-
-    Returns:
-        Scalar float64, a share in 0..1; 1 for codes of a non-negative head.
-
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite.
-
-    Source:
-        Official evaluation.
+    """Share of entries >= 0; 1 for codes of a non-negative head. Official.
 
     Example:
-        >>> import torch
         >>> non_negative_ratio(torch.tensor([[0.6, -0.8], [1.0, 0.0]]))
         tensor(0.7500, dtype=torch.float64)
     """
-    return non_negative_ratio_of(of_features(features))
+    return non_negative_ratio_of(statistics_of_features(features))

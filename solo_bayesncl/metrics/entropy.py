@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from solo_bayesncl.errors import require_one_of
-from solo_bayesncl.metrics.statistics import Statistics, of_labelled
+from solo_bayesncl.metrics.statistics import Statistics, statistics_by_class
 
 # Official value: dimensions of no more total weight, and classes of no more share, are left out.
 _NEGLIGIBLE = 1e-5
@@ -44,32 +44,20 @@ def semantic_entropy_of(statistics: Statistics, weighting: str) -> Tensor:
 def semantic_entropy(features: Tensor, labels: Tensor, weighting: str) -> Tensor:
     """Entropy of each dimension's distribution over classes; mean over live dimensions.
 
-    H = mean over d of -sum_c p_cd ln p_cd, with p_cd = w_cd / sum_c w_cd. Shares p up to 1e-5 count
-    as 0, and dimensions whose weights sum to no more than 1e-5 are left out.
+    -sum_c p_cd ln p_cd with p_cd = w_cd / sum_c w_cd, from 0 (one class) to ln C (evenly over all).
+    Shares up to 1e-5 count as 0, and dimensions of no more total weight are left out. NaN if none
+    is left, where 0 would read as the best possible value. Official, in all three weightings.
 
     Args:
-        features: (M, D) float codes.
+        features: (M, D) float.
         labels: (M,) int, >= 0.
-        weighting: w_cd of class c in dimension d: `sum` of |activation| over the samples of the
-            class, `mean` of |activation| over them (large classes do not dominate), or
-            `frequency`, the number of them with |f_d| > 1e-5.
-
-    Returns:
-        Scalar float64, nats, 0 (one class) to ln C (evenly over all classes); NaN if no dimension
-        is live, where 0 would read as the best possible value.
-
-    Raises:
-        InputError: for another weighting, features that are empty, not a matrix or not finite, or
-            labels that are not integers >= 0, one for each row.
-
-    Source:
-        Official evaluation: "semantic entropy" sum activation, mean activation, frequency.
+        weighting: w_cd of class c in dimension d: `sum` of |f_d| over the samples of the class,
+            `mean` of |f_d| over them (large classes do not dominate), or `frequency`, n_cd.
 
     Example:
-        >>> import torch
         >>> codes = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [1.0, 0.0]])
         >>> semantic_entropy(codes, torch.tensor([0, 0, 1, 1]), weighting="frequency")
         tensor(0.6648, dtype=torch.float64)
     """
     require_one_of(weighting, WEIGHTINGS, "weighting")
-    return semantic_entropy_of(of_labelled(features, labels), weighting)
+    return semantic_entropy_of(statistics_by_class(features, labels), weighting)

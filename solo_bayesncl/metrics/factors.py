@@ -1,4 +1,4 @@
-"""Factors: what dimensions say about any known property of the samples, not only their class."""
+"""Factors: the information of dimensions on known properties of the samples besides the class."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.metrics.inputs import check_features, check_labels
+from solo_bayesncl.metrics.inputs import check_features, check_labels, check_range
 from solo_bayesncl.metrics.statistics import ACTIVE, sum_by_class
 
 # Entries sorted at once: values and their order take 200 MB in float32.
@@ -37,23 +37,16 @@ def levels_of(column: Sequence[str | float | None], bins: int = 8) -> Levels:
     """Turns a column of a table into integer levels.
 
     Values that are not all finite numbers, or numbers of at most 20 distinct values, are
-    categorical. Other numbers are binned by quantiles; equal numbers share a bin, so there can be
-    fewer bins than asked for. Anything that is not a number, an empty cell too, is a value of its
-    own and makes the column categorical.
+    categorical: a level for each distinct value in sorted order. Other numbers are binned by
+    quantiles; equal numbers share a bin, so there can be fewer than `bins`.
 
     Args:
         column: M values, as text or as numbers; None, as `csv` gives for a missing cell, is the
             empty text.
         bins: most levels of a binned column, 1 to 255.
 
-    Returns:
-        `Levels`.
-
     Raises:
         InputError: for an empty column, or bins out of range.
-
-    Source:
-        Beside the official metrics.
 
     Example:
         >>> levels_of(["wood", "sky", "wood"])
@@ -61,7 +54,7 @@ def levels_of(column: Sequence[str | float | None], bins: int = 8) -> Levels:
         >>> levels_of([str(i) for i in range(80)]).num_levels
         8
     """
-    _check_bins(bins)
+    check_range("bins", bins, 1, _MAX_BINS)
     if len(column) == 0:
         raise InputError("column: is empty; give one value for each sample.")
     numbers = _as_numbers(column)
@@ -91,29 +84,23 @@ def mutual_information(features: Tensor, factor: Tensor, bins: int = 4) -> Tenso
     clipping them would bias averages over dimensions upwards again.
 
     Args:
-        features: (M, D) float codes.
+        features: (M, D) float.
         factor: (M,) int levels, >= 0, for example of `levels_of`.
-        bins: most bins of the active values, 1 to 255; 1 asks about activity alone.
+        bins: most bins of the active values, 1 to 255; 1 measures activity alone.
 
     Returns:
-        (D,) float64, nats, up to the smaller of ln K and ln(bins + 1); 0 for a dimension of a
-        single state. Takes 400 MB of memory beside the features, whatever their number.
+        (D,) float64, nats, up to min(ln K, ln(bins + 1)); 0 for a dimension of a single state.
+        Takes 400 MB of memory in addition to the features, whatever their number.
 
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite, a factor that is not
-            integers >= 0, one for each row, or bins out of range.
-
-    Source:
-        Beside the official metrics. The bias is that of Miller, "Note on the bias of information
-        estimates" (1955), in the form for mutual information.
+    The bias is that of Miller, "Note on the bias of information estimates" (1955), in the form for
+    mutual information.
 
     Example:
-        >>> import torch
         >>> codes = torch.tensor([[1.0, 0.5], [1.0, 0.0], [0.0, 0.5], [0.0, 0.0]]).repeat(125, 1)
         >>> mutual_information(codes, torch.tensor([0, 0, 1, 1]).repeat(125))  # ln 2, nothing
         tensor([ 0.6921, -0.0010], dtype=torch.float64)
     """
-    _check_bins(bins)
+    check_range("bins", bins, 1, _MAX_BINS)
     features = check_features(features)
     levels, factor = check_labels(factor, features, name="factor").unique(return_inverse=True)
     num_samples = len(features)
@@ -142,16 +129,10 @@ def _information(joint: Tensor, num_samples: int) -> Tensor:
 
 
 def _states(rows: Tensor, in_use: Tensor, bins: int) -> Tensor:
-    """Discrete states of values, each row by itself, all rows at once.
+    """(D, M) uint8 states of rows (D, M), each row by itself; `in_use` is (D, M) bool.
 
-    Args:
-        rows: (D, M) float.
-        in_use: (D, M) bool.
-        bins: most bins.
-
-    Returns:
-        (D, M) uint8, 0 where not in use, else 1 + floor(bins * r / n): of the n values of the row
-        that are in use, r are smaller, half of the other equal ones counted among them.
+    0 where not in use, else 1 + floor(bins * r / n): of the n values of the row that are in use, r
+    are smaller, half of the other equal ones counted among them.
     """
     num_in_use = in_use.sum(1, keepdim=True)
     ascending = rows.where(in_use, torch.inf).sort(dim=1).values
@@ -179,8 +160,3 @@ def _as_numbers(column: Sequence[str | float | None]) -> list[float] | None:
     except (TypeError, ValueError):
         return None
     return numbers if all(map(isfinite, numbers)) else None
-
-
-def _check_bins(bins: int) -> None:
-    if not 1 <= bins <= _MAX_BINS:
-        raise InputError(f"bins={bins}: give a number of bins from 1 to {_MAX_BINS}.")

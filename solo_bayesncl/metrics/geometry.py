@@ -1,11 +1,11 @@
-"""How dimensions lie to each other: the rank they span and the angles between them."""
+"""Geometry of the dimensions: the rank they span and the angles between them."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from solo_bayesncl.metrics.statistics import Statistics, of_features
+from solo_bayesncl.metrics.statistics import Statistics, statistics_of_features
 
 
 @dataclass(frozen=True)
@@ -51,55 +51,34 @@ def orthogonality_of(statistics: Statistics) -> Orthogonality:
 def effective_rank(features: Tensor) -> Tensor:
     """Entropy of the normalised singular values of the features, in nats.
 
-    -sum_i p_i ln(p_i + 1e-6), with p_i = s_i / sum_j s_j. Its exponential is the effective number
-    of dimensions of Roy and Vetterli (2007). The s_i are square roots of the eigenvalues of
-    features^T @ features in float64; rounding noise, s_i < 1.5e-8 sqrt(D) max_j s_j, counts as 0.
+    -sum_i p_i ln(p_i + 1e-6) with p_i = s_i / sum_j s_j, from 0 (one direction; -1e-6 to be exact)
+    to ln D; NaN if all features are 0. Features are not centred. The s_i are square roots of the
+    eigenvalues of features^T @ features in float64; rounding noise, s_i < 1.5e-8 sqrt(D) max_j s_j,
+    counts as 0.
 
-    Args:
-        features: (M, D) float, not centred.
-
-    Returns:
-        Scalar float64, nats, 0 (one direction; -1e-6 to be exact) to ln D; NaN if all features
-        are 0.
-
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite.
-
-    Source:
-        Official evaluation, including the 1e-6 and the missing exponential.
+    Official, including the 1e-6. Its exponential is the effective number of dimensions of Roy and
+    Vetterli (2007).
 
     Example:
-        >>> import torch
         >>> effective_rank(torch.eye(4)).exp()
         tensor(4.0000, dtype=torch.float64)
     """
-    return effective_rank_of(of_features(features))
+    return effective_rank_of(statistics_of_features(features))
 
 
 def orthogonality(features: Tensor) -> Orthogonality:
-    """How far live dimensions are from being orthogonal over the samples.
+    """How far live dimensions are from being orthogonal.
 
-    With columns normalised and d live dimensions (active on some sample), A = |F^T F - I|. The
-    official values are mean and median of A / (d (d - 1)) over all d^2 entries, so they are divided
-    by the number of pairs twice. `mean_abs_cosine` is the sum of A over d (d - 1): the number to
-    read.
-
-    Args:
-        features: (M, D) float.
+    With F the d live columns, normalised, A = |F^T F - I|. The official mean and median (there
+    "disentanglement") are those of A / (d (d - 1)) over all d^2 entries, so they are divided by the
+    number of pairs twice. The number to read is `mean_abs_cosine`, the sum of A over d (d - 1).
 
     Returns:
         `Orthogonality`, each value 0..1; NaN if fewer than two dimensions are live. The median is
         the lower one of an even number of values, as torch's.
 
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite.
-
-    Source:
-        Official evaluation ("disentanglement"); `mean_abs_cosine` is beside it.
-
     Example:
-        >>> import torch
         >>> orthogonality(torch.tensor([[1.0, 1.0], [0.0, 1.0]])).mean_abs_cosine
         tensor(0.7071, dtype=torch.float64)
     """
-    return orthogonality_of(of_features(features))
+    return orthogonality_of(statistics_of_features(features))

@@ -1,4 +1,4 @@
-"""What the metrics accept, checked in one place before anything is computed."""
+"""Checks of the metrics' arguments."""
 
 import torch
 from torch import Tensor
@@ -50,6 +50,13 @@ def check_labels(
         )
         raise InputError(f"{name}: got values from {low} to {high}, accepted is {accepted}.")
     return labels
+
+
+def check_range(name: str, value: float, low: float, high: float | None = None) -> None:
+    """Raises `InputError` unless `value` is from `low` to `high`."""
+    if value < low or (high is not None and value > high):
+        accepted = f"of {low} or more" if high is None else f"from {low} to {high}"
+        raise InputError(f"{name}={value}: give a number {accepted}.")
 
 
 def _is_integer(x: Tensor) -> bool:

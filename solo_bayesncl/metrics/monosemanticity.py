@@ -9,7 +9,7 @@ from torch import Tensor
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.metrics.inputs import check_features
 
-# Rows worked on at once: copies of them in float64 are all the memory taken beside (D, E) sums.
+# Rows per step, which bounds the memory for copies in float64.
 _CHUNK_ROWS = 4096
 _NEGLIGIBLE = 1e-12
 
@@ -41,23 +41,17 @@ def monosemanticity(features: Tensor, embeddings: Tensor) -> Monosemanticity:
     An embedding that is all zero is similar to nothing: its cosines are 0.
 
     Args:
-        features: (M, D) float codes.
-        embeddings: (M, E) float, of a model to compare by; of any scale.
+        features: (M, D) float.
+        embeddings: (M, E) float of a reference model, of any scale.
 
     Returns:
-        `Monosemanticity`. A dimension is undefined, NaN, if fewer than two samples have a positive
-        a_n, or if it is constant: there a_n is 0 / 0, and which pairs it prefers has no answer.
+        `Monosemanticity`. A dimension is NaN if fewer than two samples have a positive a_n, or if
+        it is constant, where a_n is 0 / 0.
 
-    Raises:
-        InputError: for features or embeddings that are empty, not a matrix or not finite, or of
-            different numbers of rows.
-
-    Source:
-        Pach et al., "Sparse autoencoders learn monosemantic features in vision-language models"
-        (2025), arXiv 2504.02821. The closed form and `chance` are ours.
+    From Pach et al., "Sparse autoencoders learn monosemantic features in vision-language models"
+    (2025), arXiv 2504.02821. The closed form and `chance` are ours.
 
     Example:
-        >>> import torch
         >>> codes = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
         >>> embeddings = torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
         >>> monosemanticity(codes, embeddings).per_dimension

@@ -1,7 +1,7 @@
 """Retrieval: do samples that are close to each other share a label?
 
-Where samples are equally near, as sparse codes often are, the values are expectations over an order
-drawn at random, so they do not depend on the order of the samples.
+Samples that are equally near to a query, as sparse codes often are, are taken in random order: the
+values are expectations over it, so they do not depend on the order of the samples.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,31 +23,24 @@ def retrieval_precision(
     """Precision@k of cosine neighbours in the dimensions of largest summed activation.
 
     Rows are normalised and dimensions sorted by their sum over all samples. For each entry of
-    `dims` that many dimensions are kept and rows normalised again; each sample is a query, never
+    `dims` that many dimensions are kept and rows normalised again. Each sample is a query, never
     its own neighbour. P@k is the share of the k nearest samples that have the query's label, mean
-    over queries. Where samples are equally near, as sparse codes often are, it is the expected
-    share if their order is drawn at random; so a query without any activation in the kept
-    dimensions, equally near to all, scores what chance scores.
+    over queries. A query without any activation in the kept dimensions is equally near to all
+    samples, so it scores what chance scores.
+
+    Official, but for ties, whose order the official code leaves to the sort.
 
     Args:
-        features: (M, D) float codes.
+        features: (M, D) float.
         labels: (M,) int, >= 0.
         dims: numbers of dimensions to keep, each 1 to D.
         ks: numbers of neighbours, each 1 to M - 1.
 
     Returns:
-        (len(dims), len(ks)) float64, shares in 0..1. Takes the memory of two more copies of the
-        features (float32: 0.8 GB for 50 000 x 2048) and 128 MB of similarities.
-
-    Raises:
-        InputError: for features that are empty, not a matrix or not finite, labels that are not
-            integers >= 0, one for each row, or entries of `dims`, `ks` out of range.
-
-    Source:
-        Official evaluation, which leaves the order of equally near samples to the sort.
+        (len(dims), len(ks)) float64 shares. Takes the memory of two more copies of the features
+        (float32: 0.8 GB for 50 000 x 2048) and 128 MB of similarities.
 
     Example:
-        >>> import torch
         >>> codes = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
         >>> retrieval_precision(codes, torch.tensor([0, 0, 1, 1]), dims=[2], ks=(1, 3))
         tensor([[0.5000, 0.3333]], dtype=torch.float64)
@@ -69,29 +62,15 @@ def mean_average_precision(features: Tensor, labels: Tensor) -> Tensor:
     """Mean average precision of ranking all other samples by their cosine similarity.
 
     Each sample is a query, never its own neighbour. Its average precision is the mean, over the
-    samples of its label, of the share of that label down to their rank. Among equally near samples
-    it is the expected value if their order is drawn at random. Queries whose label no other sample
-    has are left out.
+    samples of its label, of the share of that label down to their rank. Queries whose label no
+    other sample has are left out; NaN if no query is left. Features may have any length; those that
+    are all zero are at similarity 0 to everything. Chance is about the share of a query's label
+    among the other samples.
 
-    Args:
-        features: (M, D) float codes of any length; those that are all zero are at similarity 0 to
-            everything.
-        labels: (M,) int, >= 0.
-
-    Returns:
-        Scalar float64, a share in 0..1; NaN if no label occurs twice. Chance is about the share of
-        a query's label among the other samples. Takes the memory of one more copy of the features
-        (float32: 0.4 GB for 50 000 x 2048) and 1 GB of similarities, 3 GB if most samples share a
-        label. The time grows with M^2 (D + log M).
-
-    Raises:
-        InputError: as `retrieval_precision`.
-
-    Source:
-        Beside the official metrics; usual in retrieval.
+    Takes the memory of one more copy of the features (float32: 0.4 GB for 50 000 x 2048) and 1 GB
+    of similarities, 3 GB if most samples share a label. The time grows with M^2 (D + log M).
 
     Example:
-        >>> import torch
         >>> codes = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
         >>> mean_average_precision(codes, torch.tensor([0, 0, 1, 1]))
         tensor(0.7500, dtype=torch.float64)
@@ -115,10 +94,8 @@ def mean_average_precision(features: Tensor, labels: Tensor) -> Tensor:
 def _average_precision(similarities: Tensor, has_label: Tensor, harmonic: Tensor) -> Tensor:
     """(Q,) expected average precision of each query, 0 for one without a relevant sample.
 
-    Args:
-        similarities: (Q, M), -inf for the query itself.
-        has_label: (Q, M) bool, the query itself included.
-        harmonic: (M + 1,) harmonic numbers H(0) to H(M).
+    `similarities` (Q, M) are -inf for the query itself, `has_label` (Q, M) includes it, `harmonic`
+    (M + 1,) holds the harmonic numbers H(0) to H(M).
 
     Take a group of n equally near samples at ranks s + 1 to s + n, r of them hits, with R hits
     before. Rank s + 1 + i holds a hit with probability r / n, and then 1 + R + i (r - 1) / (n - 1)

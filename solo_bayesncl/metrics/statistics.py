@@ -1,10 +1,11 @@
-"""What the metrics need to know of a data set, in a size that does not grow with its samples.
+"""Sufficient statistics of the metrics, in a size that does not grow with the number of samples.
 
-Every statistic is a sum over samples, so the statistics of a data set are the sum of those of its
-batches, in whatever batches and processes it comes. The metrics are functions of them alone.
+Every statistic is a sum over samples, so those of a data set are the sums over its batches and
+processes. The metrics are functions of them alone.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -18,7 +19,7 @@ ACTIVE = 1e-5
 
 # Rows worked on at once: small enough for intermediate results to stay in a CPU's cache.
 _CHUNK_ENTRIES = 2**19
-# The Gram matrix wants longer products, as each of them is added to D x D numbers.
+# Longer for the Gram matrix, as each product is added to D x D numbers.
 _GRAM_ROWS = 4096
 
 
@@ -49,22 +50,22 @@ class Statistics(Protocol):
     def squared_singular_values(self) -> Tensor: ...
 
 
+@dataclass(frozen=True, eq=False)
 class BatchStatistics:
-    """`Statistics` of one batch, each computed when it is first asked for.
+    """`Statistics` of one batch, each computed on first use.
 
     Sums by class are scattered (`index_add_`) rather than multiplied with one-hot labels: their
     cost does not depend on the number of classes, and float64 is affordable. None of it is subject
     to autocast or TF32.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor, num_classes: int):
-        self._features = features
-        self._labels = labels
-        self._num_classes = num_classes
+    features: Tensor
+    labels: Tensor
+    num_classes: int
 
     @cached_property
     def class_samples(self) -> Tensor:
-        return self._labels.bincount(minlength=self._num_classes).double()
+        return self.labels.bincount(minlength=self.num_classes).double()
 
     @cached_property
     def active_counts(self) -> Tensor:
@@ -77,7 +78,7 @@ class BatchStatistics:
 
     @cached_property
     def non_negative_count(self) -> Tensor:
-        return (self._features >= 0).count_nonzero().double()
+        return (self.features >= 0).count_nonzero().double()
 
     @cached_property
     def nonzero_rows(self) -> Tensor:
@@ -89,8 +90,8 @@ class BatchStatistics:
 
     @cached_property
     def gram(self) -> Tensor:
-        gram = self._features.new_zeros(2 * (self._features.size(1),), dtype=torch.float64)
-        for rows in self._features.split(_GRAM_ROWS):
+        gram = self.features.new_zeros(2 * (self.features.size(1),), dtype=torch.float64)
+        for rows in self.features.split(_GRAM_ROWS):
             rows = rows.double()
             gram.addmm_(rows.T, rows)
         return gram
@@ -99,7 +100,7 @@ class BatchStatistics:
     def _norm_ratios(self) -> tuple[Tensor, Tensor]:
         """Sum of |x|_1 / |x|_2 over the rows other than 0, and their number."""
         l1, l2 = (
-            torch.linalg.vector_norm(self._features, ord=order, dim=1, dtype=torch.float64)
+            torch.linalg.vector_norm(self.features, ord=order, dim=1, dtype=torch.float64)
             for order in (1, 2)
         )
         nonzero = l2 > 0
@@ -107,14 +108,14 @@ class BatchStatistics:
 
     @cached_property
     def squared_singular_values(self) -> Tensor:
-        num_samples, num_dims = self._features.shape
+        num_samples, num_dims = self.features.shape
         if num_samples >= num_dims:
             return torch.linalg.eigvalsh(self.gram)
-        rows = self._features.double()
+        rows = self.features.double()
         return torch.linalg.eigvalsh(rows @ rows.T)
 
     def _sum_by_class(self, values: Callable[[Tensor], Tensor]) -> Tensor:
-        return sum_by_class(values, self._features, self._labels, self._num_classes)
+        return sum_by_class(values, self.features, self.labels, self.num_classes)
 
 
 def sum_by_class(
@@ -129,15 +130,15 @@ def sum_by_class(
     return sums
 
 
-def of_features(features: Tensor) -> BatchStatistics:
-    """Statistics of features without labels: all of one class."""
+def statistics_of_features(features: Tensor) -> BatchStatistics:
+    """Statistics of features without labels, all of one class, once the features are checked."""
     features = check_features(features)
     labels = torch.zeros(len(features), dtype=torch.int64, device=features.device)
     return BatchStatistics(features, labels, num_classes=1)
 
 
-def of_labelled(features: Tensor, labels: Tensor) -> BatchStatistics:
-    """Statistics by class, the classes being those that occur."""
+def statistics_by_class(features: Tensor, labels: Tensor) -> BatchStatistics:
+    """Statistics by the classes that occur, once features and labels are checked."""
     features = check_features(features)
     # Numbered anew, so that large or sparse label values cost nothing.
     classes, labels = check_labels(labels, features).unique(return_inverse=True)

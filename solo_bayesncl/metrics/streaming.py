@@ -1,4 +1,4 @@
-"""All metrics of a data set that comes in batches and over processes."""
+"""All metrics of a data set that comes in batches, in one process or many."""
 
 from functools import partial
 from typing import Any
@@ -9,11 +9,9 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.metrics.inputs import check_features, check_labels
+from solo_bayesncl.metrics.inputs import check_features, check_labels, check_range
 from solo_bayesncl.metrics.statistics import BatchStatistics, Statistics
 from solo_bayesncl.metrics.summary import summary_of
-
-STATES = tuple(Statistics.__annotations__)
 
 
 def _gather(state: Tensor, group: Any = None) -> list[Tensor]:
@@ -24,23 +22,18 @@ def _gather(state: Tensor, group: Any = None) -> list[Tensor]:
 class InterpretabilityMetrics(Metric):
     """Every metric that does not need all samples at once, from one pass over the codes.
 
-    The states are the sums of `solo_bayesncl.metrics.statistics.Statistics`: about 8 (D^2 + 2 C D)
-    bytes, whatever the number of samples, added up over batches and processes. `compute` applies to
-    them the formulas of the functions of the same names, so the result equals theirs on all samples
-    together.
+    The states are the sums of `Statistics`, about 8 (D^2 + 2 C D) bytes whatever the number of
+    samples. `compute` applies the formulas of the functions of the same names to them, so the
+    result equals theirs on all samples together.
 
     Call `update` in a loop; `forward` also computes the metrics of every batch, with a
     decomposition of the D x D Gram matrix each time.
 
     Args:
-        num_classes: C; labels are 0 to C - 1.
+        num_classes: C, 1 or more; labels are 0 to C - 1.
         kwargs: those of `torchmetrics.Metric`.
 
-    Raises:
-        InputError: for num_classes below 1.
-
     Example:
-        >>> import torch
         >>> metric = InterpretabilityMetrics(num_classes=2)
         >>> metric.update(torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([0, 0]))
         >>> metric.update(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1]))
@@ -53,12 +46,11 @@ class InterpretabilityMetrics(Metric):
     full_state_update = False
 
     def __init__(self, num_classes: int, **kwargs: Any):
-        if num_classes < 1:
-            raise InputError(f"num_classes={num_classes}: give the number of classes, 1 or more.")
+        check_range("num_classes", num_classes, 1)
         super().__init__(**{"dist_sync_fn": _gather, **kwargs})
         self.num_classes = num_classes
-        # The number of dimensions is known from the first batch on; until then single zeros, which
-        # broadcast, stand in.
+        # Until the first batch gives the number of dimensions, states are single zeros, which
+        # broadcast.
         zeros = partial(torch.zeros, dtype=torch.float64)
         self.add_state("class_samples", zeros(num_classes), dist_reduce_fx="sum")
         self.add_state("active_counts", zeros(1, 1), dist_reduce_fx="sum")
@@ -72,12 +64,8 @@ class InterpretabilityMetrics(Metric):
         """Adds a batch.
 
         Args:
-            codes: (M, D) float codes, rows of unit length or zero; D the same in every batch.
+            codes: (M, D) float, D the same in every batch.
             labels: (M,) int, 0 to num_classes - 1.
-
-        Raises:
-            InputError: for codes that are empty, not a matrix, not finite or of another number of
-                dimensions than before, or labels out of range or not one for each row.
         """
         codes = check_features(codes, "codes")
         labels = check_labels(labels, codes, self.num_classes)
@@ -87,24 +75,11 @@ class InterpretabilityMetrics(Metric):
                 "give the same number in every batch, or call reset() first."
             )
         batch = BatchStatistics(codes, labels, self.num_classes)
-        for name in STATES:
+        for name in Statistics.__annotations__:
             setattr(self, name, getattr(self, name) + getattr(batch, name))
 
     def compute(self) -> dict[str, Tensor]:
-        """All metrics, as float64 scalars.
-
-        Returns:
-            `semantic_consistency`, `adjusted_consistency`, `paired_dims`, `weighted_consistency`,
-            `activation_weighted_consistency`, `support_thresholded_consistency` and
-            `supported_dims` (of at least 1 % of the samples), `semantic_entropy_sum`,
-            `semantic_entropy_mean`, `semantic_entropy_frequency`, `class_coverage`, `active_dims`,
-            `dead_dims`, `code_length`, `activation_sparsity`, `hoyer_sparsity`,
-            `non_negative_ratio`, `effective_rank`, `orthogonality_mean`, `orthogonality_median`,
-            `orthogonality_mean_abs_cosine`. Units and undefined cases (NaN) as the functions.
-
-        Raises:
-            InputError: before the first batch.
-        """
+        """The metrics of all batches by name, as `summary`; `InputError` before the first one."""
         if self.class_samples.sum() == 0:
             raise InputError(
                 "InterpretabilityMetrics: no samples yet; call update() before compute()."

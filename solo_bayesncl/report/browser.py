@@ -1,4 +1,4 @@
-"""What the page's dimension browser (`page.js`) reads."""
+"""Data of the page's dimension browser (`page.js`)."""
 
 import json
 import math
@@ -17,7 +17,7 @@ def fields_of(runs: Iterable[RunReport]) -> list[DimensionField]:
 
 
 def browser_json(runs: Runs, fields: Sequence[DimensionField]) -> Markup:
-    """The runs, which have dimensions, as JSON that can stand in a script element."""
+    """Runs with dimensions, as JSON that is safe in a script element."""
     content = {
         "fields": [
             {
@@ -32,7 +32,7 @@ def browser_json(runs: Runs, fields: Sequence[DimensionField]) -> Markup:
         "runs": [_run(number, run, fields) for number, run in enumerate(runs)],
     }
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for char in "<>&":  # an HTML parser would take them for the end of the element
+    for char in "<>&":  # an HTML parser could take them for the end of the element
         text = text.replace(char, f"\\u{ord(char):04x}")
     return Markup(text)
 
@@ -68,7 +68,7 @@ def _sparse(counts: list[int]) -> list[list[int]]:
 
 
 def _short(value: float | None) -> float | None:
-    """Five digits, more than the page shows; None where it is not finite, as JSON cannot say so."""
+    """Five digits, more than the page shows; None where it is not finite, which JSON lacks."""
     if value is None or not math.isfinite(value):
         return None
     return value if isinstance(value, int) else float(f"{value:.5g}")

@@ -34,7 +34,7 @@ class Entry:
 
     Attributes:
         name: its key in the innermost object.
-        label: what people read.
+        label: its name in tables and figures.
         unit: share (0..1, printed in percent), percent, count, nats or number.
         place: keys of the objects around it, from the outside in.
     """
@@ -67,8 +67,8 @@ class Metric(Entry):
     Attributes:
         better: higher, lower, or None where neither is better by itself.
         shown: how prominently a comparison shows it.
-        chance: key of the metric that holds its value at chance, and what chance is.
-        about_gates: whether the page lists it beside the figures of the gate.
+        chance: key and label of the metric that is its value at chance.
+        about_gates: whether it is in the page's table of gates.
     """
 
     better: str | None = None
@@ -163,7 +163,7 @@ def reported_in(evaluations: Iterable[dict[str, Any]]) -> tuple[Metric, ...]:
     """The metrics that any of these evaluations has a value of, those of factors last."""
     evaluations = list(evaluations)
     factors = dict.fromkeys(name for e in evaluations for name in e.get("factors") or {})
-    # neither direction is better: information on the background is not a merit
+    # neither direction is better: information on the background is not a merit by itself
     of_factors = (
         Metric(
             metric.name,

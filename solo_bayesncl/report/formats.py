@@ -1,4 +1,4 @@
-"""Numbers as people read them, by unit: share, percent, count, nats or number."""
+"""Formats numbers by unit: share, percent, count, nats or number."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -32,7 +32,7 @@ def _formatted(value: float | None, unit: str, sign: str, suffix: str) -> str:
 
 
 def formatted_interval(low: float | None, high: float | None, unit: str) -> str:
-    """Both ends of a difference's interval, without the unit, which stands beside them."""
+    """Both ends of a difference's interval, without the unit, which the difference shows."""
     if low is None or high is None:
         return MISSING
     ends = (formatted_difference(value, unit).removesuffix(" points") for value in (low, high))

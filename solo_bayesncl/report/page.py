@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that needs no network, no server and no other file."""
+"""The page of a report: one self-contained HTML file."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def write_page(
 
 
 def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
-    """What was compared: word -> value."""
+    """What was compared: name -> value."""
     labels = list(by_label(runs))
     seeds = {run.seed for run in runs if run.seed is not None}
     facts = {

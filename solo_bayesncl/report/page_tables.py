@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -22,7 +23,7 @@ class Table:
     """A table of the page.
 
     Attributes:
-        caption: words above it.
+        caption: its title.
         columns: headings; the first column names the rows.
         rows: cells as text.
         more: rows that are folded away.
@@ -51,9 +52,9 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     if comparison["differences"]:
         plotted = {metric.key for metric in METRICS if metric.shown >= FIGURE}
         rows = [(metric["key"] in plotted, cells) for metric, cells in difference_rows(comparison)]
-        words = "Paired differences, seed by seed (shares and accuracies in percentage points)"
+        title = "Paired differences, seed by seed (shares and accuracies in percentage points)"
         columns = ["metric", *difference_columns(comparison), "verdict"]
-        tables.append(_folded(words, columns, rows))
+        tables.append(_folded(title, columns, rows))
     return tables
 
 
@@ -97,31 +98,27 @@ def gate_table(runs: Runs) -> Table | None:
         for metric in METRICS
         if metric.about_gates
     ]
-    correlations = [
-        (
-            "correlation of a dimension's density before the gate with its open rate",
+    correlations = {
+        "correlation of a dimension's density before the gate with its open rate": (
             itemgetter("projection_density"),
             stats.pearsonr,
-        )
-    ]
-    for factor in factors_of(run for group in groups.values() for run in group):
-        words = f"rank correlation of a dimension's information on {factor} with its open rate"
-        correlations.append((words, information_on(factor).of, stats.spearmanr))
-    for words, number, statistic in correlations:
+        ),
+    }
+    for factor in factors_of(chain.from_iterable(groups.values())):
+        label = f"rank correlation of a dimension's information on {factor} with its open rate"
+        correlations[label] = information_on(factor).of, stats.spearmanr
+    for label, (number, statistic) in correlations.items():
         correlation = partial(_correlation_with_open_rate, number=number, statistic=statistic)
-        rows.append(row(words, "number", correlation))
+        rows.append(row(label, "number", correlation))
     return Table("Gates, means over seeds", ["", *groups], rows)
 
 
 def _correlation_with_open_rate(
     run: RunReport, number: Callable[[dict[str, Any]], float | None], statistic: Callable
 ) -> float | None:
-    """Over dimensions; negative where many of it go with a closed gate, None if either is constant.
+    """`statistic` of scipy.stats over dimensions, of `number(row)` and the gate's open rate.
 
-    Args:
-        run: with dimensions.
-        number: of a dimension's row.
-        statistic: of scipy.stats.
+    None for fewer than three dimensions, or if either is constant.
     """
     pairs = [(number(row), row["open_rate"]) for row in run.gated_rows if number(row) is not None]
     columns = np.array(pairs).T
@@ -149,8 +146,8 @@ def settings_table(runs: Runs) -> Table:
     rows = [[key, *(cells.get(key, MISSING) for cells in columns.values())] for key in keys]
     rows = [(len(set(row[1:])) > 1, row) for row in rows]
     differ = any(differs for differs, _ in rows)
-    words = "Settings that differ between methods" if differ else "All settings"
-    return _folded(words, ["setting", *columns], rows)
+    title = "Settings that differ between methods" if differ else "All settings"
+    return _folded(title, ["setting", *columns], rows)
 
 
 def _flat(record: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

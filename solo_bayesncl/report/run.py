@@ -1,4 +1,4 @@
-"""What reports are made from: runs, read from their folders, and a comparison of them."""
+"""The input of reports: runs, read from their folders, and a comparison of them."""
 
 import base64
 import csv
@@ -14,7 +14,7 @@ from solo_bayesncl.errors import InputError
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a report shows of one run.
+    """The parts of a run that reports show.
 
     Attributes:
         label: heading of the run's method, such as "bayesncl"; seeds of a method share it.
@@ -64,9 +64,9 @@ class RunReport:
         """Reads an evaluated run.
 
         Args:
-            folder: holds its evaluation.
+            folder: the folder of its evaluation.
             label: heading of the run's method, by default the method's name.
-            record: the run's folder with settings and curves, by default the same.
+            record: the folder of its settings and curves, by default the same.
 
         Raises:
             InputError: if `args.json` or `evaluation.json` is missing or a file is damaged.

@@ -1,4 +1,4 @@
-"""Evaluations and comparisons as tables: on the terminal, in CSV, Markdown and LaTeX."""
+"""Evaluations and comparisons as tables: for the terminal, in CSV, Markdown and LaTeX."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ Rows = list[tuple[dict[str, Any], list[str]]]
 
 
 def caption(comparison: Comparison) -> str:
-    """What the cells of `summary_rows` are."""
+    """Title of the table of `summary_rows`."""
     seeds, level = comparison["seeds"], percent(comparison["confidence"])
     if len(seeds) == 1:
         return f"Seed {seeds[0]} alone: no intervals"
@@ -40,16 +40,12 @@ def summary_rows(comparison: Comparison) -> Rows:
     """A row per metric: its label and a cell for each method."""
     seeds = len(comparison["seeds"])
     summaries = [comparison["summary"][method] for method in comparison["methods"]]
-    return [
-        (
-            metric,
-            [
-                metric["label"],
-                *(formatted_summary(of[metric["key"]], metric["unit"], seeds) for of in summaries),
-            ],
-        )
-        for metric in comparison["metrics"]
-    ]
+    rows = []
+    for metric in comparison["metrics"]:
+        key, unit = metric["key"], metric["unit"]
+        cells = [formatted_summary(summary[key], unit, seeds) for summary in summaries]
+        rows.append((metric, [metric["label"], *cells]))
+    return rows
 
 
 def difference_columns(comparison: Comparison) -> list[str]:
@@ -89,7 +85,7 @@ def evaluation_table(results: dict[str, dict[str, Any]]) -> Table:
         for metric in reported_in(results.values())
         if metric.headline
     )
-    samples = listed(sorted(str(result["samples"]) for result in results.values()))
+    samples = listed(sorted(result["samples"] for result in results.values()))
     return _terminal(f"{samples} validation images", results, rows)
 
 
@@ -109,12 +105,12 @@ def _terminal(title: str, headings: Iterable[str], rows: Iterable[Sequence[str]]
 
 
 def write_tables(folder: Path, comparison: Comparison) -> None:
-    """Writes a comparison for people and programs.
+    """Writes a comparison as CSV, Markdown and LaTeX.
 
     `comparison.csv` has a row per metric and method with the value of every seed,
     `differences.csv` one per metric and pair of methods; `comparison.md` and `comparison.tex`
-    hold the headline table (LaTeX: packages booktabs and amsmath are enough) and, in Markdown, the
-    differences and what they say.
+    hold the headline table (LaTeX needs booktabs and amsmath), and `comparison.md` the differences
+    and the sentences on them.
     """
     units = {metric["key"]: metric["unit"] for metric in comparison["metrics"]}
     differences = [{**d, "unit": units[d["metric"]]} for d in comparison["differences"]]

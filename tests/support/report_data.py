@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from solo_bayesncl.comparison.sentences import sentences
 from solo_bayesncl.comparison.statistics import compare
 from solo_bayesncl.metrics import mutual_information, per_dimension
 
@@ -279,8 +280,10 @@ def build_comparison(folders: list[Path]) -> dict:
         evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
         evaluations.setdefault(evaluation["method"], {})[evaluation["seed"]] = evaluation
         runs.setdefault(evaluation["method"], []).append(str(folder))
+    comparison = compare(evaluations)
     return {
-        **compare(evaluations),
+        **comparison,
+        "sentences": sentences(comparison),
         "optimizer_steps": {method: [200] * len(of) for method, of in runs.items()},
         "runs": runs,
         "settings": {},

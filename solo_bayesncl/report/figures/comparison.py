@@ -21,7 +21,7 @@ def comparison_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Pan
 
 def _draw_metric(axes: Axes, comparison: Comparison, metric: Metric) -> None:
     methods = comparison["methods"]
-    chance_key, chance_words = metric.chance or (None, None)
+    chance_key, chance_label = metric.chance or (None, None)
     for place, (method, style) in enumerate(styles(methods).items()):
         values = [v for v in comparison["values"][method][metric.key] if v is not None]
         dots = {"color": style.color, "marker": style.marker, "s": 18, "alpha": 0.7}
@@ -34,7 +34,7 @@ def _draw_metric(axes: Axes, comparison: Comparison, metric: Metric) -> None:
             axes.errorbar([place + 0.15], [mean], yerr=reach, linewidth=1.2, **bar)
         chance = summary.get(chance_key, {}).get("mean")
         if chance is not None:
-            label = None if axes.get_legend_handles_labels()[0] else chance_words
+            label = None if axes.get_legend_handles_labels()[0] else chance_label
             line = {"color": MUTED, "linestyle": ":", "linewidth": 1.2}
             axes.hlines(chance, place - 0.35, place + 0.35, label=label, **line)
     if axes.get_legend_handles_labels()[0]:

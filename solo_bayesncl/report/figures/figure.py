@@ -67,7 +67,7 @@ def save_figures(folder: Path, runs: Runs, comparison: Comparison | None = None)
             continue
         bitmap = io.BytesIO()
         figure.savefig(bitmap, format="png", dpi=150, facecolor="white")
-        figure.set_layout_engine("none")  # it is laid out
+        figure.set_layout_engine("none")  # keeps the layout of the PNG
         png, svg = folder / f"{name}.png", folder / f"{name}.svg"
         files.write_bytes(png, bitmap.getvalue())
         files.write_text(svg, svg_of(figure, name))

@@ -1,4 +1,4 @@
-"""What the gate closes: common dimensions, and those that tell a factor of the images."""
+"""Open rates of the gate by a dimension's density and by its information on a factor."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -84,7 +84,7 @@ def _draw_gate_factor(axes: Axes, dots: list[tuple[float, float]], style: Method
 
 
 def _dots(count: int) -> dict[str, Any]:
-    """How each of so many points looks."""
+    """Style of `count` points, a bitmap if there are many."""
     many = count > VECTOR_POINTS
     return {"s": 6 if many else 14, "linewidths": 0.15 if many else 0.4, "rasterized": many}
 

@@ -1,4 +1,4 @@
-"""What panels are drawn with: colours, the style of each method, axes."""
+"""Style of the panels: colours, the look of each method, axes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
@@ -45,7 +45,7 @@ class Panel(NamedTuple):
 
 
 class MethodStyle(NamedTuple):
-    """How a method looks everywhere; the marker tells methods apart without colours."""
+    """The look of a method in every panel; markers differ too, for print without colours."""
 
     color: str
     marker: str
@@ -70,9 +70,9 @@ def styles(labels: Iterable[str]) -> dict[str, MethodStyle]:
     return {label: STYLES.get(label) or next(free) for label in labels}
 
 
-def literal(words: str) -> str:
-    """A name as it is: matplotlib would read what is between two dollars as mathematics."""
-    return words.replace("$", r"\$")
+def literal(name: str) -> str:
+    """A name as it is: matplotlib would typeset text between two dollars as mathematics."""
+    return name.replace("$", r"\$")
 
 
 def percent_ticks(unit: str) -> FuncFormatter:
@@ -81,7 +81,7 @@ def percent_ticks(unit: str) -> FuncFormatter:
 
 
 def set_unit(axes: Axes, unit: str) -> None:
-    """Ticks or the label of the y-axis say the unit."""
+    """Shows the unit in the ticks or the label of the y-axis."""
     if unit in PERCENT:
         axes.yaxis.set_major_formatter(percent_ticks(unit))
     elif unit == "nats":
