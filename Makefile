@@ -64,7 +64,7 @@ $(CURDIR)/.solo-learn/setup.py:
 	git clone --quiet --depth 1 https://github.com/vturrisi/solo-learn $(@D)
 
 test: $(READY) ## run the test suite, a file per core at a time
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(READY) ## check style, formatting, the levels of imports and the workflow of GitHub Actions
 	$(BIN)/ruff check .

@@ -35,7 +35,14 @@ hypothesis_settings.load_profile("tests")
 torch.set_num_threads(1)
 
 
+# first, or one core waits for the other at the end
+SLOWEST = ("compare", "distributed", "commands", "participants", "contrastive", "dali", "matrix",
+           "gpu", "explanation")  # fmt: skip
+
+
 def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
@@ -110,24 +117,29 @@ def cifar10(tmp_path, monkeypatch):
     return folder.parent
 
 
+def backbones_of_main() -> dict[str, Callable]:
+    return getattr(adapter().BaseMethod, "_BACKBONES", {})
+
+
 @contextmanager
-def backbone(build: Callable[..., nn.Module]) -> Iterator[None]:
-    """Another backbone under the name resnet18."""
+def backbone(build: Callable[..., nn.Module], of_main: Callable | None = None) -> Iterator[None]:
+    """Another backbone under the name resnet18; `of_main` is for the table of solo-learn main."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torchvision.models.resnet18", build)  # where 1.0.2 takes it from
-        patch.setitem(getattr(adapter().BaseMethod, "_BACKBONES", {}), "resnet18", build)  # main
+        patch.setitem(backbones_of_main(), "resnet18", of_main or build)
         yield
 
 
 @pytest.fixture(scope="session")
-def resnet18() -> Callable[..., nn.Module]:
-    return torchvision.models.resnet18
+def resnet18() -> tuple[Callable, Callable | None]:
+    """The real one of torchvision, and that of solo-learn main."""
+    return torchvision.models.resnet18, backbones_of_main().get("resnet18")
 
 
 @pytest.fixture
 def whole_backbone(narrow_backbone, resnet18) -> Iterator[None]:
     """The real resnet18 again, for one test of a module that has `narrow_backbone`."""
-    with backbone(resnet18):
+    with backbone(*resnet18):
         yield
 
 

@@ -37,7 +37,7 @@ def test_info_nce_equals_the_sum_written_by_hand(indexes, temperature, seed):
 def test_info_nce_of_equal_rows_is_the_logarithm_of_the_candidates():
     z = F.normalize(torch.ones(8, 3), dim=1)
     loss = info_nce(z, torch.arange(4).repeat(2))
-    assert float(loss) == pytest.approx(math.log(7), rel=1e-6)
+    assert loss.item() == pytest.approx(math.log(7), rel=1e-6)
 
 
 def test_order_of_rows_does_not_matter():
@@ -50,7 +50,7 @@ def test_order_of_rows_does_not_matter():
 def test_rows_without_a_positive_are_left_out():
     z = F.normalize(torch.randn(5, 4), dim=1).requires_grad_()
     loss = info_nce(z, torch.tensor([0, 0, 1, 1, 2]))
-    assert float(loss) == pytest.approx(
+    assert loss.item() == pytest.approx(
         info_nce_by_hand(z.detach(), torch.tensor([0, 0, 1, 1, 2]), 0.2), rel=1e-5
     )
     loss.backward()
@@ -61,7 +61,7 @@ def test_no_positive_at_all_is_zero_with_zero_gradient():
     z = F.normalize(torch.randn(4, 3), dim=1).requires_grad_()
     loss = info_nce(z, torch.arange(4))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert (z.grad == 0).all()
 
 
