@@ -165,6 +165,7 @@ def record_log(model, read: Callable = float) -> dict[str, float]:
     def log(name, value, **_):
         if isinstance(value, torch.Tensor):
             assert value.device == next(model.parameters()).device, name
+            value = value.detach()
         if not name.endswith("_epoch"):
             model.logged[name.removesuffix("_step")] = read(value)
 

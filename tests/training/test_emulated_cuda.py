@@ -69,7 +69,7 @@ def test_step_on_the_gpu_is_that_on_the_cpu_and_does_not_wait(method, first):
         # of the statistics, labels and spaces are copied to the CPU, and the values back
         assert len(waits) == queue + (1 + spaces + 1 if first else 0)
         assert {value.device.type for value in logged.values()} == {"cuda"}
-        assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+        assert loss.cpu().item() == pytest.approx(expected.item(), rel=1e-6)
         values = {name: float(value) for name, value in logged.items()}
     for name, value in logged_on_cpu.items():
         assert values[name] == pytest.approx(value, rel=1e-4, abs=1e-6, nan_ok=True), name
