@@ -64,7 +64,7 @@ $(CURDIR)/.solo-learn/setup.py:
 	git clone --quiet --depth 1 https://github.com/vturrisi/solo-learn $(@D)
 
 test: $(READY) ## run the test suite, with one file at a time on each core
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(TESTS)
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(READY) ## check style, formatting, direction of imports and the GitHub workflow
 	$(BIN)/ruff check .

@@ -6,19 +6,27 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from hypothesis import settings as hypothesis_settings
+from narrow_resnet import narrow_resnet18
 from PIL import Image
+from process_group import ProcessPool
 from report_data import build_comparison, build_runs
+from torch import nn
 
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.report.page import write_page
 from solo_bayesncl.report.run import RunReport
 
 ROOT = Path(__file__).parents[1]
+SUPPORT = Path(__file__).parent / "support"
 RECIPES = ROOT / "scripts"
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -27,7 +35,14 @@ hypothesis_settings.load_profile("tests")
 torch.set_num_threads(1)
 
 
+# first, or one core waits for the other at the end
+SLOWEST = ("compare", "distributed", "commands", "participants", "contrastive", "dali", "matrix",
+           "gpu", "explanation")  # fmt: skip
+
+
 def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
@@ -52,6 +67,13 @@ def make_images(folder: Path, classes: int, per_class: int, size: int = 32, suff
             pixels[:, :, label % 3] += 120
             pixels[(label * 5) % size :: 8] += 50
             Image.fromarray(pixels.clip(0, 255).astype("uint8")).save(target / f"{number}{suffix}")
+
+
+@pytest.fixture(scope="session")
+def process_pool() -> Iterator[ProcessPool]:
+    pool = ProcessPool()
+    yield pool
+    pool.close()
 
 
 @pytest.fixture(scope="session")
@@ -95,13 +117,57 @@ def cifar10(tmp_path, monkeypatch):
     return folder.parent
 
 
-def record_log(model) -> dict[str, float]:
-    """Values that a model without a trainer logs, from now on; those of a step without `_step`."""
+def backbones_of_main() -> dict[str, Callable]:
+    return getattr(adapter().BaseMethod, "_BACKBONES", {})
+
+
+@contextmanager
+def backbone(build: Callable[..., nn.Module], of_main: Callable | None = None) -> Iterator[None]:
+    """Another backbone under the name resnet18; `of_main` is for the table of solo-learn main."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchvision.models.resnet18", build)  # where 1.0.2 takes it from
+        patch.setitem(backbones_of_main(), "resnet18", of_main or build)
+        yield
+
+
+@pytest.fixture(scope="session")
+def resnet18() -> tuple[Callable, Callable | None]:
+    """The real one of torchvision, and that of solo-learn main."""
+    return torchvision.models.resnet18, backbones_of_main().get("resnet18")
+
+
+@pytest.fixture
+def whole_backbone(narrow_backbone, resnet18) -> Iterator[None]:
+    """The real resnet18 again, for one test of a module that has `narrow_backbone`."""
+    with backbone(*resnet18):
+        yield
+
+
+@pytest.fixture(scope="module")
+def narrow_backbone(resnet18) -> Iterator[None]:
+    """A small backbone under the name resnet18, in processes that tests start, too.
+
+    A step with it takes a third of the time; for tests in which the backbone does not matter.
+    """
+    with backbone(narrow_resnet18), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(SUPPORT), prepend=os.pathsep)
+        yield
+
+
+def record_log(model, read: Callable = float) -> dict[str, float]:
+    """Values that a model without a trainer logs, from now on; those of a step without `_step`.
+
+    A tensor on another device than the model fails: where NCCL reduces it, so does training. `read`
+    makes of a value what is kept; `float` waits for a GPU.
+    """
     model.logged = {}
 
     def log(name, value, **_):
+        if isinstance(value, torch.Tensor):
+            assert value.device == next(model.parameters()).device, name
+            value = value.detach()
         if not name.endswith("_epoch"):
-            model.logged[name.removesuffix("_step")] = float(value)
+            model.logged[name.removesuffix("_step")] = read(value)
 
     model.log = log
     model.log_dict = lambda values, **_: [log(*item) for item in values.items()]

@@ -14,7 +14,7 @@ from pathlib import Path
 import dali_runs
 import pytest
 import torch
-from conftest import GOLDEN, ROOT, environment, golden_case, only_run, solo_bayesncl
+from conftest import GOLDEN, ROOT, environment, golden_case, only_run, record_log, solo_bayesncl
 from processes_worker import small_model
 from test_commands import linear, pretrain, rows
 from test_distributed import arguments
@@ -92,9 +92,7 @@ def test_metrics_are_those_of_the_cpu(shape):
 def test_step_makes_no_synchronisation(method):
     """But for the first of an epoch, whose codes are measured."""
     model = small_model(method).cuda()
-    logged = {}
-    model.log = lambda name, value, **_: logged.__setitem__(name, value)
-    model.log_dict = lambda values, **_: logged.update(values)
+    logged = record_log(model, read=lambda value: value)
     indexes, views, targets = batch()
     given = [indexes.cuda(), [view.cuda() for view in views], targets.cuda()]
     model.training_step(given, 1)  # starts the libraries

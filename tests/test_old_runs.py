@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from narrow_resnet import narrow_resnet18
 from PIL import Image
 
 import solo_bayesncl
@@ -50,14 +49,8 @@ def with_data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def folder(with_data, tmp_path, monkeypatch) -> Path:
+def folder(narrow_backbone, with_data, tmp_path, monkeypatch) -> Path:
     """A copy as the current folder, and the backbone of its runs."""
-    solo_bayesncl.register()
-    from solo.methods.base import BaseMethod
-
-    monkeypatch.setattr("torchvision.models.resnet18", narrow_resnet18)  # where 1.0.2 takes it from
-    backbones = getattr(BaseMethod, "_BACKBONES", {})  # main's
-    monkeypatch.setitem(backbones, "resnet18", narrow_resnet18)
     copy = tmp_path / "copy"
     shutil.copytree(with_data, copy)
     monkeypatch.chdir(copy)

@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import math
 import shutil
 
 import pytest
@@ -11,6 +12,8 @@ from conftest import RECIPES, make_images, only_run, solo_bayesncl, tiny
 
 from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
+
+pytestmark = pytest.mark.usefixtures("narrow_backbone")
 
 RUN_FILES = {"args.json", "metrics.csv"}
 
@@ -27,6 +30,11 @@ def pretrain(images, out, *overrides: str, folder: str = "custom", name: str = "
         ]
     )
     assert status == 0
+
+
+def checkpoint(run):
+    (path,) = run.glob("*.ckpt")
+    return torch.load(path, weights_only=True)
 
 
 def rows(run):
@@ -77,7 +85,10 @@ def test_record_holds_every_setting_of_the_method(trained):
 @pytest.mark.parametrize("folder", ["demo", "cifar", "imagenet-100"])
 def test_other_recipes_train(images, tmp_path, folder):
     pretrain(images, tmp_path, folder=folder)
-    assert only_run(tmp_path, "bayesncl").is_dir()
+    run = only_run(tmp_path, "bayesncl")
+    (loss,) = (row["train_nce_loss_epoch"] for row in rows(run) if row["train_nce_loss_epoch"])
+    assert 0 < float(loss) < math.inf
+    assert checkpoint(run)["global_step"] == 48 // 16
 
 
 def test_checkpoint_loads_without_running_code_and_in_official_names(trained):
@@ -91,60 +102,18 @@ def test_checkpoint_loads_without_running_code_and_in_official_names(trained):
     }
 
 
-def test_killed_run_resumes_where_its_checkpoint_was(images, tmp_path):
-    """The process is killed in its second epoch or later; the next one goes on, then is done."""
-    import signal
-    import subprocess
-    import sys
-    import time
-
-    command = [
-        sys.executable, "-m", "solo_bayesncl", "pretrain",
-        "--config-path", RECIPES / "pretrain/custom", "--config-name", "ncl.yaml",
-        *tiny(images, tmp_path, "max_epochs=12", "auto_resume.enabled=True"),
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if list(tmp_path.glob("ncl/*/*-ep=[1-9]*.ckpt")):
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.02)
-    assert process.wait() == -signal.SIGKILL
-
-    killed = only_run(tmp_path, "ncl")
-    assert main(list(map(str, command[3:]))) == 0
-    assert only_run(tmp_path, "ncl") == killed
-    epochs = [int(row["epoch"]) for row in rows(killed) if row["train_nce_loss_epoch"]]
-    assert epochs == list(range(12))
-    (checkpoint,) = killed.glob("*.ckpt")
-    assert checkpoint.name.endswith("-ep=11.ckpt")
-
-    stamp = checkpoint.stat().st_mtime_ns
-    assert main(list(map(str, command[3:]))) == 0
-    assert checkpoint.stat().st_mtime_ns == stamp
-
-
-def test_dali_reads_images_without_labels(jpegs, tmp_path):
-    pytest.importorskip("nvidia.dali")
-    flat = without_labels(jpegs, tmp_path / "flat")
-    pretrain(
-        jpegs,
-        tmp_path,
-        f"data.train_path={flat}",
-        "data.no_labels=True",
-        "data.val_path=null",
-        "data.format=dali",
-        "dali.device=cpu",
-        "data.num_workers=1",
-    )
-    assert "semantic_consistency_codes" not in rows(only_run(tmp_path, "bayesncl"))[0]
-
-
-def test_another_number_of_workers_is_the_same_run(images, tmp_path):
+@pytest.mark.parametrize("again", ["data.num_workers=0", "data.num_workers=1"])
+def test_finished_run_is_found_and_not_trained_again(images, tmp_path, again):
+    """Also with another number of workers, which makes no other run."""
     pretrain(images, tmp_path, "auto_resume.enabled=True")
-    pretrain(images, tmp_path, "auto_resume.enabled=True", "data.num_workers=1")
-    assert only_run(tmp_path, "bayesncl").is_dir()
+    run = only_run(tmp_path, "bayesncl")
+    (path,) = run.glob("*.ckpt")
+    stamp, curves = path.stat().st_mtime_ns, rows(run)
+    pretrain(images, tmp_path, "auto_resume.enabled=True", again)
+    assert only_run(tmp_path, "bayesncl") == run
+    assert list(run.glob("*.ckpt")) == [path]
+    assert path.stat().st_mtime_ns == stamp
+    assert rows(run) == curves
 
 
 def test_another_setting_is_another_run(images, tmp_path):
@@ -160,40 +129,6 @@ def test_last_epoch_is_saved_whatever_the_frequency(images, tmp_path):
     assert checkpoint.name.endswith("-ep=2.ckpt")
 
 
-def test_gradient_accumulation_and_multicrop_and_no_validation(images, tmp_path):
-    pretrain(
-        images,
-        tmp_path,
-        "++accumulate_grad_batches=2",
-        "data.val_path=null",
-        "backbone.name=vit_tiny",
-        "++backbone.kwargs.patch_size=4",
-        "++backbone.kwargs.img_size=16",
-    )
-    run = only_run(tmp_path, "bayesncl")
-    assert "val_acc1" not in rows(run)[0]
-
-
-def without_labels(images, flat):
-    """The training images in one folder."""
-    flat.mkdir()
-    for number, path in enumerate(sorted(images.glob("train/*/*"))):
-        shutil.copy(path, flat / f"{number}{path.suffix}")
-    return flat
-
-
-def test_images_without_labels(images, tmp_path):
-    flat = without_labels(images, tmp_path / "flat")
-    pretrain(
-        images,
-        tmp_path,
-        f"data.train_path={flat}",
-        "data.no_labels=True",
-        "data.val_path=null",
-    )
-    assert "semantic_consistency_codes" not in rows(only_run(tmp_path, "bayesncl"))[0]
-
-
 def test_mixed_precision_runs_on_the_cpu(images, tmp_path):
     # at 16 px, some CPU builds of torch yield nan in bfloat16 convolutions over single pixels
     pretrain(images, tmp_path, "precision=16-mixed", "augmentations.0.crop_size=32")
@@ -203,26 +138,8 @@ def test_mixed_precision_runs_on_the_cpu(images, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["simclr", "bayesncl"])
-def test_dali_trains_on_jpeg_files_on_the_cpu(jpegs, tmp_path, name):
-    pytest.importorskip("nvidia.dali")
-    pretrain(
-        jpegs,
-        tmp_path,
-        "data.format=dali",
-        "dali.device=cpu",
-        "data.num_workers=1",
-        "max_epochs=2",
-        name=f"{name}.yaml",
-    )
-    run = only_run(tmp_path, name)
-    record = torch.load(next(run.glob("*.ckpt")), weights_only=True)
-    assert record["global_step"] == 2 * (48 // 16)
-    # the validation split is read whole in every epoch: 24 images
-    assert len([row for row in rows(run) if row.get("val_acc1")]) == 2
-
-
 def test_dali_epochs_hold_every_image_once_and_validation_is_read_whole(
-    jpegs, tmp_path, monkeypatch
+    jpegs, tmp_path, monkeypatch, name
 ):
     """1.0.2's own validation iterator is left half read by Lightning's sanity check."""
     pytest.importorskip("nvidia.dali")
@@ -230,7 +147,8 @@ def test_dali_epochs_hold_every_image_once_and_validation_is_read_whole(
     from solo_bayesncl.adapters import adapter
 
     solo_bayesncl.register()
-    method = adapter().METHODS["ncl"]
+    # 1.0.2's SimCLR is adapted: not what the registry holds
+    method = adapter().SimCLR if name == "simclr" else adapter().METHODS[name]
     seen = {"training_step": [], "validation_step": []}
 
     def recorded(name):
@@ -243,21 +161,17 @@ def test_dali_epochs_hold_every_image_once_and_validation_is_read_whole(
 
         return record
 
-    for name in seen:
-        monkeypatch.setattr(method, name, recorded(name))
-    dali = ["data.format=dali", "dali.device=cpu", "data.num_workers=1", "max_epochs=3"]
-    pretrain(jpegs, tmp_path, *dali, name="ncl.yaml")
-    for name, per_class in (("training_step", 8), ("validation_step", 4)):
-        for epoch in range(3):
-            labels = torch.cat([labels for e, labels in seen[name] if e == epoch])
-            assert labels.bincount().tolist() == [per_class] * 6, (name, epoch)
-
-
-def test_dali_trains_the_linear_probe(jpegs, trained, tmp_path):
-    pytest.importorskip("nvidia.dali")
-    linear(trained, jpegs, tmp_path, "data.format=dali", "dali.device=cpu", "data.num_workers=1")
-    (checkpoint,) = only_run(tmp_path, "linear").glob("*.ckpt")
-    assert torch.load(checkpoint, weights_only=True)["global_step"] == 48 // 16
+    for step in seen:
+        monkeypatch.setattr(method, step, recorded(step))
+    dali = ["data.format=dali", "dali.device=cpu", "data.num_workers=1", "max_epochs=2"]
+    pretrain(jpegs, tmp_path, *dali, name=f"{name}.yaml")
+    for step, per_class in (("training_step", 8), ("validation_step", 4)):
+        for epoch in range(2):
+            labels = torch.cat([labels for e, labels in seen[step] if e == epoch])
+            assert labels.bincount().tolist() == [per_class] * 6, (step, epoch)
+    run = only_run(tmp_path, name)
+    assert checkpoint(run)["global_step"] == 2 * (48 // 16)
+    assert len([row for row in rows(run) if row.get("val_acc1")]) == 2
 
 
 def linear(run, images, out, *overrides: str):
@@ -383,7 +297,9 @@ def test_data_makes_a_set_that_trains(tmp_path):
     arguments = ["--train-size", "60", "--val-size", "40", "--size", "16"]
     assert main(["data", "digits", "--out", str(data), *arguments]) == 0
     pretrain(data, tmp_path / "runs")
-    assert only_run(tmp_path / "runs", "bayesncl").is_dir()
+    run = only_run(tmp_path / "runs", "bayesncl")
+    assert checkpoint(run)["global_step"] == 60 // 16
+    assert json.loads((run / "args.json").read_text())["data"]["num_classes"] == 10
 
 
 def test_console_script_and_module_are_the_same_program():
@@ -411,6 +327,7 @@ def test_help_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.usefixtures("whole_backbone")
 def test_cifar_recipe_trains_and_evaluates_with_the_3x3_stem(cifar10, tmp_path):
     pretrain(
         cifar10,

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import RECIPES, ROOT, record_log, tiny
+from conftest import RECIPES, ROOT, backbone, record_log, tiny
 from test_methods import batch, config
 from torch import nn
 
@@ -337,7 +337,7 @@ def digits(tmp_path_factory):
 
 
 @pytest.fixture
-def small_backbone(monkeypatch):
+def small_backbone():
     """Three convolutions under the name resnet18: enough for digits, in a tenth of the time."""
 
     def small(*_, **__):
@@ -352,9 +352,8 @@ def small_backbone(monkeypatch):
         model.inplanes = 64
         return model
 
-    monkeypatch.setattr("torchvision.models.resnet18", small)  # where 1.0.2 takes it from
-    table = getattr(adapter().BaseMethod, "_BACKBONES", {})  # main's
-    monkeypatch.setitem(table, "resnet18", small)
+    with backbone(small):
+        yield
 
 
 @torch.no_grad()

@@ -1,13 +1,11 @@
-"""What the processes of `test_processes.py` run; a module of its own, so they can import it."""
+"""What the processes of `test_distributed.py` run; a module of its own, so they can import it."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
+from conftest import backbone
 from torch import Tensor, nn
 
 import solo_bayesncl
@@ -119,8 +117,7 @@ def small_backbone() -> Iterator[None]:
         model.inplanes = 8
         return model
 
-    table = getattr(adapter().BaseMethod, "_BACKBONES", {})  # main's
-    with patch("torchvision.models.resnet18", small), patch.dict(table, resnet18=small):
+    with backbone(small):
         yield
 
 
@@ -131,21 +128,11 @@ def _mean(value: Tensor) -> Tensor:
     return value
 
 
-def batch_norm(rank: int, folder: str) -> None:
+def batch_norm(rank: int) -> dict:
     """Every layer, in one of two processes with unequal numbers of rows."""
-    _in_process(
-        rank, folder, lambda: {n: two_steps(n, OWN_ROWS[rank], synchronise) for n in LAYERS}
-    )
+    return {name: two_steps(name, OWN_ROWS[rank], synchronise) for name in LAYERS}
 
 
-def methods(rank: int, folder: str) -> None:
+def methods(rank: int) -> dict:
     """Every method, in one of two processes with half of the batch."""
-    _in_process(rank, folder, lambda: {name: train(name, HALVES[rank], rank) for name in METHODS})
-
-
-def _in_process(rank: int, folder: str, work: Callable[[], dict]) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    torch.save(work(), Path(folder) / f"{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # past the shutdown of gloo's threads, in which torch sometimes aborts
+    return {name: train(name, HALVES[rank], rank) for name in METHODS}

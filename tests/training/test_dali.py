@@ -139,14 +139,6 @@ def test_resumed_run_goes_on_with_the_epoch_that_it_had_reached(jpegs, tmp_path)
     assert torch.equal(pixels(resumed), pixels(whole)[2:])
 
 
-def test_images_without_labels(folders, tmp_path):
-    flat = [f"data.train_path={folders[18]}/flat", "data.no_labels=True"]
-    steps = pretrain(folders[18], tmp_path, *flat, "max_epochs=2")
-    for epoch in range(2):
-        assert len(set(of_epoch(steps, epoch))) == 16
-    assert {target for step in steps for target in step.targets} == {-1}
-
-
 @pytest.mark.skipif(OLD_RELEASE, reason="solo-learn 1.0.2 has no data.fraction")
 def test_fraction_is_that_of_the_torchvision_loader(folders, tmp_path):
     half = "++data.fraction=0.5"

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +16,6 @@ import numpy as np
 import processes_worker as worker
 import pytest
 import torch
-import torch.multiprocessing as mp
 from conftest import RECIPES, environment, make_images, only_run, solo_bayesncl, tiny
 from omegaconf import OmegaConf
 from torch import nn
@@ -32,16 +30,13 @@ from solo_bayesncl.training.loggers import CurvesLogger, leave_out_class_metrics
 from solo_bayesncl.training.run_folder import RunFolder
 from solo_bayesncl.training.sync_batchnorm import desynchronise, synchronise
 
+pytestmark = pytest.mark.usefixtures("narrow_backbone")
+
 
 @pytest.fixture(scope="module")
-def normalised(tmp_path_factory) -> list[dict]:
+def normalised(process_pool) -> list[dict]:
     """What two processes found for every layer of the worker."""
-    return in_two_processes(worker.batch_norm, tmp_path_factory.mktemp("batch_norm"))
-
-
-def in_two_processes(work: Callable, folder: Path) -> list[dict]:
-    mp.spawn(work, (str(folder),), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return process_pool.run(worker.batch_norm)
 
 
 @pytest.mark.parametrize("name", worker.LAYERS)
@@ -72,9 +67,9 @@ def test_synchronised_layers_stay_themselves_and_can_be_changed_back():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> list[dict]:
+def trained(process_pool) -> list[dict]:
     """What two processes found for every method of the worker."""
-    return in_two_processes(worker.methods, tmp_path_factory.mktemp("methods"))
+    return process_pool.run(worker.methods)
 
 
 @pytest.mark.parametrize("method", worker.METHODS)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from conftest import RECIPES, only_run, record_log, tiny
 from emulated_cuda import CUDA, EmulatedCuda, on_cuda
 from emulated_cuda_worker import log_an_epoch
@@ -58,9 +57,7 @@ def test_step_on_the_gpu_is_that_on_the_cpu_and_does_not_wait(method, first):
     expected = on_cpu.training_step(batch(), 0 if first else 1)
 
     model = small_model(method)
-    logged = {}
-    model.log = lambda name, value, **_: logged.__setitem__(name.removesuffix("_step"), value)
-    model.log_dict = lambda values, **_: logged.update(values)
+    logged = record_log(model, read=lambda value: value)
     with EmulatedCuda() as gpu:
         model.to(CUDA)
         data = on_cuda(batch())
@@ -72,18 +69,21 @@ def test_step_on_the_gpu_is_that_on_the_cpu_and_does_not_wait(method, first):
         # of the statistics, labels and spaces are copied to the CPU, and the values back
         assert len(waits) == queue + (1 + spaces + 1 if first else 0)
         assert {value.device.type for value in logged.values()} == {"cuda"}
-        assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+        assert loss.cpu().item() == pytest.approx(expected.item(), rel=1e-6)
         values = {name: float(value) for name, value in logged.items()}
     for name, value in logged_on_cpu.items():
         assert values[name] == pytest.approx(value, rel=1e-4, abs=1e-6, nan_ok=True), name
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory) -> dict[str, dict]:
-    """What Lightning makes of what each method logs, in DDP on a GPU."""
-    folder = tmp_path_factory.mktemp("logged")
-    mp.spawn(log_an_epoch, (str(folder), ("simclr", *METHODS)), nprocs=1)
-    return torch.load(folder / "logged.pt", weights_only=True)
+def logged(process_pool) -> dict[str, dict]:
+    """What Lightning makes of what each method logs, in DDP on a GPU.
+
+    The process group has a backend for CUDA tensors alone, as NCCL's has.
+    """
+    methods = ("simclr", *METHODS)
+    (found,) = process_pool.run(log_an_epoch, methods, world_size=1, backend="cuda:gloo")
+    return found
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -115,7 +115,7 @@ def test_bar_reads_nothing_from_the_gpu(logged, method):
 
 
 @pytest.fixture(scope="module")
-def subject(images, tmp_path_factory):
+def subject(narrow_backbone, images, tmp_path_factory):
     """A model with what it says of its data, on the CPU."""
     out = tmp_path_factory.mktemp("run")
     recipe = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "bayesncl"]

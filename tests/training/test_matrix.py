@@ -17,6 +17,8 @@ from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.transforms import statistics
 from solo_bayesncl.runs.models import load_model
 
+pytestmark = pytest.mark.usefixtures("narrow_backbone")
+
 OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
 DALI = ("data.format=dali", "dali.device=cpu", "data.num_workers=1")
 SMALL = ("augmentations.1.crop_size=8", "augmentations.1.num_crops=2")
@@ -119,6 +121,7 @@ def test_no_family_of_backbones_is_left_out():
     assert {name.rpartition("_")[0] or "resnet" for name in adapter().backbone_names()} <= known
 
 
+@pytest.mark.usefixtures("whole_backbone")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_backbone_trains_and_its_checkpoint_loads(few, tmp_path, capsys, name):
     size, kwargs = FAMILIES[name]
@@ -293,9 +296,13 @@ def test_asymmetric_augmentations_make_one_view_each(few, tmp_path, batches, rea
 @pytest.mark.parametrize(
     ("reader", "crops"), [("image_folder", ()), ("dali", MULTICROP)], ids=["image_folder", "dali"]
 )
-def test_images_without_labels_leave_nothing_about_classes(unlabelled, tmp_path, reader, crops):
+def test_images_without_labels_leave_nothing_about_classes(
+    unlabelled, tmp_path, batches, reader, crops
+):
     overrides = (f"data.train_path={unlabelled}", "data.no_labels=True", "data.val_path=null")
     run = pretrain(unlabelled, tmp_path, *overrides, *crops, *reader_of(reader))
+    assert {int(target) for _, _, targets in batches for target in targets} == {-1}
+    assert sorted(int(i) for indexes, _, _ in batches for i in indexes) == list(range(24))
     columns = curves(run)
     about_classes = ("acc", "class", "consistency", "entropy", "val_")
     # the rate of the online classifier's parameter group is of the optimizer
@@ -318,12 +325,41 @@ def test_run_without_labels_is_evaluated_on_labelled_images(unlabelled, few, tmp
     assert 0 <= result["accuracy"]["knn_codes"] <= 100
 
 
-def test_accumulated_gradients_make_half_the_steps_at_twice_the_rate(few, tmp_path):
+@pytest.fixture
+def gradients(monkeypatch) -> tuple[list, list]:
+    """(of each batch alone, of each optimizer step) for the last weight of BayesNCL's projector."""
+    method = adapter().METHODS["bayesncl"]
+    of_batches, of_steps = [], []
+    training_step = method.training_step
+
+    def step(self, batch, batch_idx):
+        loss = training_step(self, batch, batch_idx)
+        weight = self.projector[-1].weight
+        of_batches.append(torch.autograd.grad(loss, weight, retain_graph=True)[0])
+        return loss
+
+    def before_optimizer_step(self, *_):
+        of_steps.append(self.projector[-1].weight.grad.clone())
+
+    monkeypatch.setattr(method, "training_step", step)
+    monkeypatch.setattr(method, "on_before_optimizer_step", before_optimizer_step)
+    return of_batches, of_steps
+
+
+def test_accumulated_gradients_make_half_the_steps_at_twice_the_rate(few, tmp_path, gradients):
     """3 batches an epoch: the second step is of the one that is left over."""
     run = pretrain(
         few, tmp_path, "optimizer.batch_size=8", "++accumulate_grad_batches=2", "max_epochs=2",
-        "++scheduler.warmup_epochs=1",
+        "++scheduler.warmup_epochs=1", "data.val_path=null",
     )  # fmt: skip
+    of_batches, of_steps = gradients
+    assert (len(of_batches), len(of_steps)) == (2 * 3, 2 * 2)
+    for epoch in range(2):
+        first, second, third = of_batches[3 * epoch : 3 * epoch + 3]
+        assert not torch.allclose(first, second)
+        expected = [(first + second) / 2, third / 2]
+        torch.testing.assert_close(of_steps[2 * epoch : 2 * epoch + 2], expected)
+    assert "val_acc1" not in curves(run)
     content, record = checkpoint(run), json.loads((run / "args.json").read_text())
     assert content["global_step"] == 2 * 2
     groups = {group["name"]: group for group in content["optimizer_states"][0]["param_groups"]}

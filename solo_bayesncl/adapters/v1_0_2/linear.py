@@ -7,7 +7,7 @@ import solo.methods.linear
 from omegaconf import DictConfig
 from solo.utils import backbones
 from torch import nn
-from torchvision.models import resnet18, resnet50
+from torchvision import models
 
 from solo_bayesncl.adapters.shared import remove_head
 from solo_bayesncl.adapters.v1_0_2.optimizers import OptimizationMixin, arguments_of
@@ -18,7 +18,7 @@ def backbone_names() -> tuple[str, ...]:
 
 
 def backbone(name: str, method: str | None, kwargs: dict, cifar_stem: bool) -> nn.Module:
-    resnets = {"resnet18": resnet18, "resnet50": resnet50}
+    resnets = {"resnet18": models.resnet18, "resnet50": models.resnet50}
     builder = resnets.get(name) or getattr(backbones, name)
     if "swin" in name and cifar_stem:
         kwargs = {**kwargs, "window_size": 4}
