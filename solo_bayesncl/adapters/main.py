@@ -20,8 +20,10 @@ from solo.methods.linear import LinearModel
 from solo.methods.simclr import SimCLR
 from solo.utils.checkpointer import Checkpointer as SoloCheckpointer
 from solo.utils.knn import WeightedKNNClassifier as KNN  # noqa: N814
+from solo.utils.lars import LARS
 from solo.utils.misc import make_contiguous
 from torch import nn
+from torch.optim import Optimizer
 
 from solo_bayesncl.adapters.datasets import portable
 from solo_bayesncl.adapters.protocol import Crops
@@ -38,7 +40,7 @@ from solo_bayesncl.adapters.shared import (
 from solo_bayesncl.errors import InputError
 
 __all__ = [
-    "NAME", "FORMATS", "MORE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
+    "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
     "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg", "method",
     "method_names", "backbone_names", "build", "backbone", "linear_model", "pretrain_transform",
     "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision", "strategy",
@@ -46,7 +48,7 @@ __all__ = [
 
 NAME = "solo-learn main"
 FORMATS: tuple[str, ...] = ("image_folder", "dali", "h5")
-MORE = ""
+OTHER_RELEASE = ""
 _H5_DATASETS = ("imagenet", "imagenet100")
 
 
@@ -54,7 +56,15 @@ _H5_DATASETS = ("imagenet", "imagenet100")
 def patch_solo_learn() -> None:
     patch_metrics(solo.methods.base, solo.methods.linear)
     BaseMomentumMethod.on_train_start = continue_momentum
+    LARS.__setstate__ = _set_state_with_defaults
     _patch_h5_listing()
+
+
+def _set_state_with_defaults(optimizer: LARS, state: dict[str, Any]) -> None:
+    """`LARS.__setstate__`: the state of 1.0.2's LARS lacks options, which the recipe then gives."""
+    Optimizer.__setstate__(optimizer, state)
+    for group in optimizer.param_groups:
+        group.update(optimizer.defaults | group)
 
 
 def _patch_h5_listing() -> None:

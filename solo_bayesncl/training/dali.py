@@ -1,10 +1,10 @@
 """Batches read by NVIDIA DALI: the images, order and indexes of the torchvision loader.
 
-Both releases leave order and epochs to DALI's reader, which shuffles by a seed of its own. Where
-the last batch of an epoch is incomplete, solo-learn drops it together with what was already read of
-the next epoch: epochs, and even batches, then hold an image twice and miss others. Here the order
-is given, and each epoch is a pipeline of its own that reads a list of files once. So an epoch
-depends on seed, epoch and process alone. The augmentations are solo-learn's.
+Both releases leave the order to DALI's reader, with a seed of its own. Where the last batch of an
+epoch is incomplete, solo-learn drops it together with what was already read of the next epoch, so
+that epochs, and even batches, hold an image twice and miss others. Here each epoch is a pipeline of
+its own that reads a list of files once: it depends on seed, epoch and process alone. The
+augmentations are solo-learn's.
 
 Building a pipeline took 10 ms, and 1.2 ms for every thousand files (CPU device, DALI 2.4).
 
@@ -47,8 +47,8 @@ class DALILoader:
     Args:
         loader: the torchvision loader of an image folder, with or without labels.
         make_crops: builds the augmentations; called for every pipeline.
-        cfg: configuration completed by solo-learn's defaults.
-        trainer: Lightning's, which knows epoch, process and device.
+        cfg: settings with solo-learn's defaults.
+        trainer: Lightning's; has epoch, process and device.
 
     Raises:
         InputError: if the images do not fill a step.
@@ -57,8 +57,7 @@ class DALILoader:
     def __init__(
         self, loader: DataLoader, make_crops: Callable[[], Crops], cfg: DictConfig, trainer: Any
     ):
-        self.dataset = loader.dataset
-        self.files, self.targets = _files_and_targets(self.dataset)
+        self.files, self.targets = _files_and_targets(loader.dataset)
         self.order = SeededLoader.like(loader, cfg.seed, trainer)
         self.make_crops = make_crops
         self.num_threads = cfg.data.num_workers
@@ -124,26 +123,18 @@ class LabelledLoader(DALILoader):
         return images, targets
 
 
-class DALIDataModule(adapter().pl.LightningDataModule):
-    """Lightning's data module whose training loader is `make_loader(trainer)`."""
+def pretrain_loader(cfg: DictConfig, loader: DataLoader) -> Callable[[Any], DALILoader]:
+    """From the trainer to crops for pretraining of a torchvision loader's images.
 
-    def __init__(self, make_loader: Callable[[Any], DALILoader]):
-        super().__init__()
-        self.make_loader = make_loader
-
-    def train_dataloader(self) -> DALILoader:
-        return self.make_loader(self.trainer)
+    Raises:
+        InputError: for augmentations that DALI lacks.
+    """
+    return partial(DALILoader, loader, adapter().dali_augmentations(cfg), cfg)
 
 
-def pretrain_data(cfg: DictConfig) -> DALIDataModule:
-    """Crops for pretraining; raises `InputError` for augmentations that DALI lacks."""
-    make_crops = adapter().dali_augmentations(cfg)
-    return DALIDataModule(partial(DALILoader, adapter().pretrain_loader(cfg), make_crops, cfg))
-
-
-def linear_data(cfg: DictConfig, train_loader: DataLoader) -> DALIDataModule:
-    """Labelled images for the linear probe: those of a torchvision loader."""
-    return DALIDataModule(partial(LabelledLoader, train_loader, partial(probe_crops, cfg), cfg))
+def linear_loader(cfg: DictConfig, loader: DataLoader) -> Callable[[Any], LabelledLoader]:
+    """From the trainer to labelled images for the linear probe, those of a torchvision loader."""
+    return partial(LabelledLoader, loader, partial(_probe_crops, cfg), cfg)
 
 
 @pipeline_def(enable_conditionals=True)  # main's augmentations branch
@@ -161,7 +152,7 @@ def _files_and_targets(dataset: Any) -> tuple[list[str], Tensor]:
     return files, torch.full((len(files),), -1)
 
 
-def probe_crops(cfg: DictConfig) -> Crops:
+def _probe_crops(cfg: DictConfig) -> Crops:
     """Random crop and flip of the linear probe, at the recipe's size: both releases fix 224 px."""
     crop = cfg.data.augmentations
     mean, std = statistics(cfg.data.dataset, crop)

@@ -78,9 +78,9 @@ def train_linear(cfg: DictConfig) -> Path:
             evaluation_transform(cfg.data.dataset, cfg.data.augmentations),
         )
         if cfg.data.format == "dali":
-            from solo_bayesncl.training.dali import linear_data  # DALI is optional
+            from solo_bayesncl.training import dali  # an optional dependency
 
-            return fit(model, cfg, "linear", None, val_loader, linear_data(cfg, train_loader))
+            train_loader = dali.linear_loader(cfg, train_loader)
     return fit(model, cfg, "linear", train_loader, val_loader)
 
 

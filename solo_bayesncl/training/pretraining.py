@@ -43,11 +43,11 @@ def pretrain(cfg: DictConfig) -> Path:
         model = model.to(memory_format=torch.channels_last)
     with data_errors_as_input_errors(cfg):
         val_loader = _val_loader(cfg)
-        if cfg.data.format == "dali":
-            from solo_bayesncl.training.dali import pretrain_data  # DALI is optional
-
-            return fit(model, cfg, cfg.method, None, val_loader, pretrain_data(cfg))
         train_loader = adapter().pretrain_loader(cfg)
+        if cfg.data.format == "dali":
+            from solo_bayesncl.training import dali  # an optional dependency
+
+            train_loader = dali.pretrain_loader(cfg, train_loader)
     return fit(model, cfg, cfg.method, train_loader, val_loader)
 
 
@@ -65,7 +65,7 @@ def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
     fit_to_machine(cfg)
     prepare_solo_learn()
     register()
-    require_one_of(cfg.method, adapter().method_names(), "method", adapter().MORE)
+    require_one_of(cfg.method, adapter().method_names(), "method", adapter().OTHER_RELEASE)
     check_release(cfg)
     with model_errors_as_input_errors(cfg):
         cfg = adapter().pretrain_cfg(cfg)

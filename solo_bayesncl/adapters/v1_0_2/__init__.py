@@ -42,7 +42,7 @@ from solo_bayesncl.adapters.v1_0_2.methods import (
 from solo_bayesncl.adapters.v1_0_2.settings import check, linear_cfg, pretrain_cfg
 
 __all__ = [
-    "NAME", "FORMATS", "MORE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
+    "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
     "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg", "method",
     "method_names", "backbone_names", "build", "backbone", "linear_model", "pretrain_transform",
     "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision", "strategy",
@@ -50,7 +50,7 @@ __all__ = [
 
 NAME = "solo-learn 1.0.2"
 FORMATS: tuple[str, ...] = ("image_folder", "dali")
-MORE = " Those run here on solo-learn 1.0.2; solo-learn main (GitHub) has more."
+OTHER_RELEASE = " Those run here on solo-learn 1.0.2; solo-learn main (GitHub) has more."
 _PRECISIONS = {"16-mixed": 16, "bf16-mixed": "bf16", "32-true": 32, "64-true": 64}
 
 
