@@ -50,6 +50,7 @@ NAME = "solo-learn main"
 FORMATS: tuple[str, ...] = ("image_folder", "dali", "h5")
 OTHER_RELEASE = ""
 _H5_DATASETS = ("imagenet", "imagenet100")
+_DEFAULTS = {"dali.device": "gpu", "data.fraction": -1}  # which solo-learn lacks
 
 
 @cache
@@ -68,9 +69,9 @@ def _set_state_with_defaults(optimizer: LARS, state: dict[str, Any]) -> None:
 
 
 def _patch_h5_listing() -> None:
-    """solo-learn caches the list of a file's images in the home folder, by the file's name alone.
+    """Lists a file's images anew: solo-learn's cache in the home folder knows files by name alone.
 
-    Another file of that name would be read with the list of the first.
+    It would read another file of the same name with the list of the first.
     """
     try:
         import h5py
@@ -91,7 +92,7 @@ def _patch_h5_listing() -> None:
 
 
 class Checkpointer(CheckpointerMixin, SoloCheckpointer):
-    """solo-learn's, with whole checkpoints and the last epoch's."""
+    """solo-learn's, which never leaves a partial checkpoint and saves the last epoch."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -115,16 +116,12 @@ def _fraction(cfg: DictConfig) -> float:
     return -1 if fraction is None else fraction
 
 
-def _with_our_defaults(cfg: DictConfig) -> DictConfig:
-    return set_defaults(cfg, {"dali.device": "gpu", "data.fraction": -1})
-
-
 def pretrain_cfg(cfg: DictConfig) -> DictConfig:
-    return pretrain_args.parse_cfg(_with_our_defaults(cfg))
+    return pretrain_args.parse_cfg(set_defaults(cfg, _DEFAULTS))
 
 
 def linear_cfg(cfg: DictConfig) -> DictConfig:
-    return linear_args.parse_cfg(_with_our_defaults(cfg))
+    return linear_args.parse_cfg(set_defaults(cfg, _DEFAULTS))
 
 
 def method(name: str) -> type[Any] | None:
@@ -167,7 +164,7 @@ def pretrain_transform(cfg: DictConfig) -> Callable:
 
 @contextmanager
 def _explain_fraction(cfg: DictConfig) -> Iterator[None]:
-    """Explains what scikit-learn raises for a fraction that does not hold every class."""
+    """Turns what scikit-learn raises for a fraction without some class into `InputError`."""
     try:
         yield
     except ValueError as error:
@@ -191,7 +188,7 @@ def pretrain_loader(cfg: DictConfig):
             data_fraction=-1 if no_labels else cfg.data.fraction,
         )
         dataset = portable(dataset)
-        if no_labels and _fraction(cfg) > 0:  # solo-learn's choice, but from the sorted images
+        if no_labels and _fraction(cfg) > 0:  # solo-learn's split, but of the sorted images
             from sklearn.model_selection import train_test_split  # slow to import
 
             dataset.images, _ = train_test_split(

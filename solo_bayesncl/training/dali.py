@@ -34,7 +34,7 @@ with requires_dali():
     from nvidia.dali import fn, ops, pipeline_def, types
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-_AHEAD = 4  # batches that DALI may have begun when it reports an error
+_AHEAD = 4  # batches that DALI may have started on when it reports an error
 
 
 class DALILoader:
@@ -60,9 +60,7 @@ class DALILoader:
         self.files, self.targets = _files_and_targets(loader.dataset)
         self.order = SeededLoader.like(loader, cfg.seed, trainer)
         self.make_crops = make_crops
-        self.num_threads = cfg.data.num_workers
-        self.device = cfg.dali.device
-        self.seed = cfg.seed
+        self.cfg = cfg
         self.trainer = trainer
         if len(self) == 0:
             raise InputError(too_few_images(cfg, trainer.world_size))
@@ -74,15 +72,18 @@ class DALILoader:
         epoch, rank = self.trainer.current_epoch, self.trainer.global_rank
         self.order.sampler.set_epoch(epoch)
         indexes = [index for batch in self.order.batch_sampler for _, index in batch]
-        (seed,) = np.random.SeedSequence([self.seed, epoch, rank]).generate_state(1)
+        (seed,) = np.random.SeedSequence([self.cfg.seed, epoch, rank]).generate_state(1)
+        device = self.cfg.dali.device
+        # the model's GPU, which need not be that of the local rank
+        gpu = None if device == "cpu" else self.trainer.strategy.root_device.index or 0
         pipeline = _pipeline(
             [self.files[index] for index in indexes],
             indexes,
             self.make_crops(),
-            self.device,
+            device,
             batch_size=self.order.batch_size,
-            num_threads=self.num_threads,
-            device_id=self._device_id(),
+            num_threads=self.cfg.data.num_workers,
+            device_id=gpu,
             seed=int(seed),
         )
         pipeline.build()
@@ -102,7 +103,7 @@ class DALILoader:
         return [indexes, crops, targets]
 
     def _require_readable(self, indexes: list[int]) -> None:
-        """Raises `OSError` for the first file that cannot be read: DALI's errors name none."""
+        """Raises `OSError` naming the first file that cannot be read: DALI's errors name none."""
         for index in indexes:
             try:
                 with Image.open(self.files[index]) as image:
@@ -110,13 +111,9 @@ class DALILoader:
             except (OSError, SyntaxError) as error:
                 raise OSError(f"{self.files[index]}: {error}") from error
 
-    def _device_id(self) -> int | None:
-        """The model's GPU, which need not be that of the local rank; the CPU device has none."""
-        return None if self.device == "cpu" else self.trainer.strategy.root_device.index or 0
-
 
 class LabelledLoader(DALILoader):
-    """For the linear probe: batches are `(images, targets)`."""
+    """For the linear probe: its batches are `(images, targets)`."""
 
     def batch(self, indexes: Tensor, crops: list[Tensor], targets: Tensor) -> Any:
         (images,) = crops
@@ -153,7 +150,7 @@ def _files_and_targets(dataset: Any) -> tuple[list[str], Tensor]:
 
 
 def _probe_crops(cfg: DictConfig) -> Crops:
-    """Random crop and flip of the linear probe, at the recipe's size: both releases fix 224 px."""
+    """Random crop and flip of the linear probe at the recipe's size; solo-learn's is 224 px."""
     crop = cfg.data.augmentations
     mean, std = statistics(cfg.data.dataset, crop)
     resize = ops.RandomResizedCrop(

@@ -31,8 +31,8 @@ from solo_bayesncl.training.trainer import fit
 def train_linear(cfg: DictConfig) -> Path:
     """Trains a linear classifier on a frozen backbone as solo-learn's `main_linear.py` does.
 
-    Every weight of the backbone is loaded or the checkpoint is refused, and the stem (3x3 for
-    CIFAR) is inferred from the weights; solo-learn loads what happens to fit.
+    The checkpoint must hold every weight of the backbone, whose stem (3x3 for CIFAR) is inferred
+    from them; solo-learn loads what happens to fit.
 
     Args:
         cfg: a recipe; changed in place.
@@ -68,8 +68,6 @@ def train_linear(cfg: DictConfig) -> Path:
     )
     mixup_func, loss_func = _mixup(cfg)
     model = adapter().linear_model(backbone, cfg, loss_func=loss_func, mixup_func=mixup_func)
-    if not cfg.get("performance", {}).get("disable_channel_last", False):
-        model = model.to(memory_format=torch.channels_last)
 
     with data_errors_as_input_errors(cfg):
         train_loader, val_loader = adapter().labelled_loaders(
@@ -85,9 +83,12 @@ def train_linear(cfg: DictConfig) -> Path:
 
 
 def _backbone_weights(path: Path) -> dict[str, torch.Tensor]:
-    weights = runs.load_weights(path)
     prefix = "backbone."
-    weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    weights = {
+        name.removeprefix(prefix): weight
+        for name, weight in runs.load_weights(path).items()
+        if name.startswith(prefix)
+    }
     if not weights:
         raise InputError(f"pretrained_feature_extractor={path} holds no backbone weights.")
     return weights

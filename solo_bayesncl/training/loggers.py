@@ -101,8 +101,9 @@ class _Rows:
         if not self.rows:
             return
         new = [name for row in self.rows for name in row if name not in self.columns]
-        if new or not self.end or not self.path.exists():
-            complete = [*self._read(), *self.rows[:-1]]
+        begun = self.end > 0 and self.path.exists()
+        if new or not begun:
+            complete = [*(self._read() if begun else []), *self.rows[:-1]]
             self.columns += dict.fromkeys(new)
             written = self._text([dict(zip(self.columns, self.columns, strict=True)), *complete])
             files.write_bytes(self.path, written + self._text(self.rows[-1:]))
@@ -117,8 +118,6 @@ class _Rows:
         self.rows = self.rows[-1:]
 
     def _read(self) -> list[dict[str, Any]]:
-        if not self.end or not self.path.exists():
-            return []
         text = self.path.read_bytes()[: self.end].decode()
         return list(csv.DictReader(io.StringIO(text, newline="")))
 

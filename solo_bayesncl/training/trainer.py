@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
@@ -47,6 +48,8 @@ def fit(
         InputError: for data, checkpoints or settings that cannot be used.
     """
     distributed.require_launched_as_configured(cfg)
+    if not cfg.get("performance", {}).get("disable_channel_last", False):
+        model.to(memory_format=torch.channels_last)
     options = _trainer_options(cfg)
     if isinstance(train_loader, DataLoader):
         processes = number_of_processes(cfg)

@@ -1,8 +1,8 @@
 """solo-learn 1.0.2 (PyPI), with main's meaning.
 
-Its methods take keyword arguments, call the backbone `encoder`, schedule per epoch, and on today's
-torch its LARS does nothing, its loss stays within one process and its `gather` has a wrong
-gradient. Subclasses correct all of it. When solo-learn publishes main on PyPI, this folder goes.
+Its methods take keyword arguments, call the backbone `encoder` and schedule per epoch. On today's
+torch its LARS does nothing, its loss compares the images of one process only, and the gradient of
+its `gather` is wrong. Subclasses correct all of it.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def patch_solo_learn() -> None:
 
 
 class Checkpointer(CheckpointerMixin, SoloCheckpointer):
-    """The release's with main's signature and record, whole checkpoints and the last epoch's."""
+    """As main's, with main's signature and record of settings."""
 
     def __init__(self, cfg: DictConfig, logdir: Path, frequency: int, keep_prev: bool):
         record = argparse.Namespace(**OmegaConf.to_container(cfg))

@@ -31,7 +31,7 @@ from solo_bayesncl.losses import gather, info_nce
 
 
 class KNN(WeightedKNNClassifier):
-    """The release's kNN, whose `forward` also computed before there was anything to compute."""
+    """The release's kNN, except that `forward` only updates: computing needs both splits."""
 
     def forward(self, *args, **kwargs) -> None:
         self.update(*args, **kwargs)
@@ -80,7 +80,7 @@ class BaseMethod(OptimizationMixin, solo.methods.base.BaseMethod):
         return {"feats": self.backbone(X)}
 
     def _base_shared_step(self, X: Tensor, targets: Tensor) -> dict:  # noqa: N803
-        # through `self(X)`, so that what a subclass adds in `forward` reaches the training step
+        # not `super().forward`: what a subclass adds in `forward` must reach the training step
         out = self(X)
         acc1, acc5 = cap_top_k(accuracy_at_k)(out["logits"], targets)
         loss = F.cross_entropy(out["logits"], targets, ignore_index=-1)
@@ -175,19 +175,19 @@ class SimCLR(FromConfigMixin, solo.methods.simclr.SimCLR, BaseMethod):
         return nce_loss + out["loss"]
 
     def positives(self, targets: Tensor) -> Tensor:
-        """(B,), equal for images that are positives of each other: here places in the batch."""
+        """(B,), equal for images that are positives of each other: here each has its own index."""
         return global_indexes(self, targets)
 
 
 class SupCon(SimCLR):
-    """main's SupCon, which the release lacks: the images of one class are positives."""
+    """main's SupCon, which the release lacks: images of one class are positives."""
 
     def positives(self, targets: Tensor) -> Tensor:
         return targets
 
 
 class NNCLR(FromConfigMixin, solo.methods.nnclr.NNCLR, BaseMethod):
-    """main's NNCLR: its loss takes what `forward` returns, and the queries of all processes."""
+    """main's NNCLR, whose loss takes the outputs of `forward` and the queries of all processes."""
 
     head_names = ("projector", "predictor")
 
@@ -210,7 +210,7 @@ class NNCLR(FromConfigMixin, solo.methods.nnclr.NNCLR, BaseMethod):
 
     def _loss(self, neighbours: Tensor, queries: Tensor) -> Tensor:
         own = global_indexes(self, queries)
-        # not by the release's `gather`, whose gradient is the share of one process
+        # the gradient of the release's `gather` is that of one process only
         all_queries, _ = gather(F.normalize(queries, dim=-1), own)
         return F.cross_entropy(neighbours @ all_queries.T / self.temperature, own)
 
@@ -252,7 +252,7 @@ class MomentumMixin:
 
 
 class MoCoV2Plus(MomentumMixin, FromConfigMixin, solo.methods.mocov2plus.MoCoV2Plus, BaseMethod):
-    """main's MoCo v2+: its loss takes what `forward` and `momentum_forward` return."""
+    """main's MoCo v2+, whose loss takes the outputs of `forward` and `momentum_forward`."""
 
     head_names = ("projector",)
 
@@ -279,7 +279,6 @@ class MoCoV2Plus(MomentumMixin, FromConfigMixin, solo.methods.mocov2plus.MoCoV2P
         return nce_loss + out["loss"]
 
 
-# the release's methods with main's contract
 _ADAPTED = {"simclr": SimCLR, "supcon": SupCon, "nnclr": NNCLR, "mocov2plus": MoCoV2Plus}
 
 
