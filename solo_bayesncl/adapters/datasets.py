@@ -15,7 +15,7 @@ IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class NamedDataset:
-    """A data set that solo-learn knows by name.
+    """A data set that solo-learn loads by name.
 
     Attributes:
         num_classes: number of labels.

@@ -45,8 +45,8 @@ def find() -> tuple[str, str] | None:
 
 def scripts_use_hydra() -> bool:
     """Whether the scripts of the installed release take Hydra's command line: main's do."""
-    found = find()
-    return found is not None and found[1].endswith("adapters.main")
+    release = find()
+    return release is not None and release[1].endswith("adapters.main")
 
 
 @cache
@@ -56,10 +56,10 @@ def adapter() -> Adapter:
     Raises:
         InputError: if no solo-learn is installed, or it cannot be imported.
     """
-    found = find()
-    if found is None:
+    release = find()
+    if release is None:
         raise InputError(MISSING)
-    version, module = found
+    version, module = release
     try:
         # recorded, so not shown: deprecations in old dependencies that a user cannot change
         with warnings.catch_warnings(record=True):

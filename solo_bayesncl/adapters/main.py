@@ -9,7 +9,6 @@ from typing import Any
 import lightning.pytorch as pl
 import solo.methods.base
 import solo.methods.linear
-from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from solo.args import linear as linear_args
 from solo.args import pretrain as pretrain_args
@@ -43,7 +42,7 @@ __all__ = [
     "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
     "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg", "method",
     "method_names", "backbone_names", "build", "backbone", "linear_model", "pretrain_transform",
-    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision", "strategy",
+    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision",
 ]  # fmt: skip
 
 NAME = "solo-learn main"
@@ -69,7 +68,7 @@ def _set_state_with_defaults(optimizer: LARS, state: dict[str, Any]) -> None:
 
 
 def _patch_h5_listing() -> None:
-    """Lists a file's images anew: solo-learn's cache in the home folder knows files by name alone.
+    """Lists the images of every file: solo-learn caches the list under the file's name alone.
 
     It would read another file of the same name with the list of the first.
     """
@@ -112,8 +111,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _fraction(cfg: DictConfig) -> float:
-    fraction = cfg.data.get("fraction")
-    return -1 if fraction is None else fraction
+    return cfg.data.get("fraction") or -1  # which means all images
 
 
 def pretrain_cfg(cfg: DictConfig) -> DictConfig:
@@ -227,7 +225,3 @@ def dali_augmentations(cfg: DictConfig) -> Callable[[], Crops]:
 
 def precision(value: str | int) -> str | int:
     return value
-
-
-def strategy(name: str | None) -> Any:
-    return DDPStrategy(find_unused_parameters=False) if name == "ddp" else name or "auto"

@@ -93,6 +93,3 @@ class Adapter(Protocol):
 
     def precision(self, value: str | int) -> str | int:
         """The name of a precision in the release's Lightning."""
-
-    def strategy(self, name: str | None) -> Any:
-        """The strategy of the release's Lightning by the name in main's."""

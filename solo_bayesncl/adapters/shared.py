@@ -124,12 +124,9 @@ def remove_head(backbone: nn.Module, name: str, cifar_stem: bool) -> nn.Module:
 
 
 def multi_crop(solo_data: ModuleType, cfg: DictConfig, build: Callable) -> Callable:
-    """All crops of an image, by solo-learn's classes.
+    """From an image to all its crops, by solo-learn's classes of the module `solo_data`.
 
-    Args:
-        solo_data: solo-learn's module of pretraining data.
-        cfg: a recipe with `augmentations`.
-        build: from an entry of `augmentations` to the transform of one crop.
+    `build` maps an entry of `augmentations` to the transform of one crop.
     """
     crops = [solo_data.NCropAugmentation(build(a), a.num_crops) for a in cfg.augmentations]
     return solo_data.FullTransformPipeline(crops)

@@ -48,9 +48,7 @@ LOSS_INPUTS = {
 def captured_outputs(model: nn.Module, heads: dict[str, str]) -> Iterator[dict[str, Tensor]]:
     """Captures the raw outputs of heads: solo-learn normalises some of them in `forward`.
 
-    Args:
-        model: has the heads as attributes.
-        heads: key of the captured output -> attribute of the head.
+    `heads` maps the key of a captured output to the attribute of `model` that is its head.
     """
     captured: dict[str, Tensor] = {}
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from einops import rearrange
+import torch
 from torch import Tensor
 
 from solo_bayesncl.adapters import adapter
@@ -42,11 +42,7 @@ class NCL(NonNegativeMixin, SimCLR):
         # not the batch's own indexes: a loader may number the samples of each process from 0
         indexes = global_indexes(self, batch[-1]).repeat(self.num_crops)
         targets = batch[-1].repeat(self.num_crops)
-        rows = {
-            key: rearrange(out[key], "views images dims -> (views images) dims")
-            for key in ("feats", "z", "gate_logits")
-            if key in out
-        }
+        rows = {key: torch.cat(out[key]) for key in ("feats", "z", "gate_logits") if key in out}
         objective = self.objective(rows, indexes)
 
         terms = {"train_nce_loss": objective.nce}

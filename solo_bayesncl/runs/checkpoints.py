@@ -82,8 +82,8 @@ def weights_of(content: dict) -> dict[str, Tensor]:
 def require_fit(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Raises `InputError` unless the weights have the module's names and shapes."""
     expected = {name: value.shape for name, value in module.state_dict().items()}
-    given = {name: value.shape for name, value in weights.items()}
-    wrong = [name for name in expected.keys() | given if expected.get(name) != given.get(name)]
+    actual = {name: value.shape for name, value in weights.items()}
+    wrong = [name for name in expected.keys() | actual if expected.get(name) != actual.get(name)]
     if wrong:
         raise InputError(
             f"{path} does not fit the model of this recipe: {', '.join(sorted(wrong)[:3])}"

@@ -1,4 +1,4 @@
-"""What the ranks of a run share: decisions of rank zero, batch norm and validation images."""
+"""What the ranks of a run share: decisions of rank zero and validation images."""
 
 import itertools
 import json
@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 from omegaconf import DictConfig
-from torch import nn
 from torch.utils.data import DataLoader
 
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.machine import number_of_processes
-from solo_bayesncl.training.sync_batchnorm import desynchronise, synchronise
 
 # torch's own for process groups of GPUs
 _TIMEOUT = timedelta(minutes=10)
@@ -93,16 +91,6 @@ def broadcast_from_rank_zero(
             "NODE_RANK count them from 0; torchrun and srun see to that."
         ) from error
     yield decision  # inside this function, as `store` may be the server
-
-
-class SyncBatchNorm(adapter().pl.plugins.LayerSync):
-    """Batch norm over all processes on the CPU; that of torch, and so Lightning's, needs GPUs."""
-
-    def apply(self, model: nn.Module) -> nn.Module:
-        return synchronise(model)
-
-    def revert(self, model: nn.Module) -> nn.Module:
-        return desynchronise(model)
 
 
 def share_of(loader: DataLoader, trainer: Any) -> DataLoader:

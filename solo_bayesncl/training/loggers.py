@@ -101,9 +101,9 @@ class _Rows:
         if not self.rows:
             return
         new = [name for row in self.rows for name in row if name not in self.columns]
-        begun = self.end > 0 and self.path.exists()
-        if new or not begun:
-            complete = [*(self._read() if begun else []), *self.rows[:-1]]
+        appendable = self.end > 0 and self.path.exists()
+        if new or not appendable:
+            complete = [*(self._read() if appendable else []), *self.rows[:-1]]
             self.columns += dict.fromkeys(new)
             written = self._text([dict(zip(self.columns, self.columns, strict=True)), *complete])
             files.write_bytes(self.path, written + self._text(self.rows[-1:]))
@@ -162,8 +162,8 @@ def make_loggers(cfg: DictConfig, folder: RunFolder, resume_step: int | None) ->
     else:
         other = _loggers.TensorBoardLogger(
             cfg.checkpoint.dir,
-            name=folder.parent.name,
-            version=folder.version,
+            name=folder.path.parent.name,
+            version=folder.path.name,
             default_hp_metric=False,
         )
     if cfg.data.get("no_labels", False):
@@ -196,7 +196,7 @@ def _wandb_logger(cfg: DictConfig, folder: RunFolder) -> Any:
         entity=None if cfg.wandb.entity == "None" else cfg.wandb.entity,
         offline=cfg.wandb.offline,
         resume="allow" if folder.continues else None,
-        id=folder.version,  # the same on all ranks; wandb would choose one on rank zero only
+        id=folder.path.name,  # the same on all ranks; wandb would choose one on rank zero only
     )
     logger.log_hyperparams(OmegaConf.to_container(cfg))
     return logger

@@ -20,18 +20,12 @@ class RunFolder:
     """A run's folder, `<checkpoint.dir>/<kind>/<version>/`.
 
     Attributes:
-        parent: `<checkpoint.dir>/<kind>`; the kind is the method's name, or "linear".
-        version: the folder's name.
+        path: the folder; the kind is the method's name, or "linear".
         resume_point: checkpoint to resume from, None for a new run.
     """
 
-    parent: Path
-    version: str
+    path: Path
     resume_point: Path | None
-
-    @property
-    def path(self) -> Path:
-        return self.parent / self.version
 
     @property
     def continues(self) -> bool:
@@ -44,8 +38,7 @@ class RunFolder:
 
     @classmethod
     def from_json(cls, content: dict[str, str | None]) -> "RunFolder":
-        resume_point = content["resume_point"]
-        return cls(Path(content["parent"]), content["version"], resume_point and Path(resume_point))
+        return cls(**{name: value and Path(value) for name, value in content.items()})
 
 
 def resolve_run_folder(model: nn.Module, cfg: DictConfig, kind: str) -> RunFolder:
@@ -66,7 +59,7 @@ def resolve_run_folder(model: nn.Module, cfg: DictConfig, kind: str) -> RunFolde
     continues = resume_point is not None and resume_point.parent.parent == parent
     version = resume_point.parent.name if continues else runs.new_version(parent)
     _require_writable(parent)
-    return RunFolder(parent, version, resume_point)
+    return RunFolder(parent / version, resume_point)
 
 
 def _resume_point(cfg: DictConfig, kind: str) -> Path | None:

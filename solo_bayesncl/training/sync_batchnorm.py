@@ -1,12 +1,10 @@
-"""Batch normalisation over the batches of all processes, on any device. Torch only.
-
-torch's own `SyncBatchNorm` is for GPUs; this one is for the CPU (gloo), where speed matters less.
-"""
+"""Batch normalisation over all processes on the CPU: torch's own `SyncBatchNorm` is for GPUs."""
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.losses import full_precision
 
 
@@ -84,18 +82,18 @@ _SYNCHRONISED = {
 _PLAIN = {synchronised: plain for plain, synchronised in _SYNCHRONISED.items()}
 
 
-def synchronise(model: nn.Module) -> nn.Module:
-    """Makes batch-norm layers of `model` normalise over all processes, in place.
+class SyncBatchNorm(adapter().pl.plugins.LayerSync):
+    """Makes batch-norm layers normalise over all processes, in place; Lightning's plugin.
 
     The layers stay the same objects: parameters, names in the `state_dict` and hooks are untouched.
     Subclasses of torch's layers, which may do more than normalise, stay as they are.
     """
-    return _change_class(model, _SYNCHRONISED)
 
+    def apply(self, model: nn.Module) -> nn.Module:
+        return _change_class(model, _SYNCHRONISED)
 
-def desynchronise(model: nn.Module) -> nn.Module:
-    """Undoes `synchronise`, in place."""
-    return _change_class(model, _PLAIN)
+    def revert(self, model: nn.Module) -> nn.Module:
+        return _change_class(model, _PLAIN)
 
 
 def _change_class(model: nn.Module, classes: dict[type, type]) -> nn.Module:

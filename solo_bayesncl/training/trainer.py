@@ -24,6 +24,7 @@ from solo_bayesncl.training.run_folder import (
     resolve_run_folder,
 )
 from solo_bayesncl.training.seeding import SeededLoader, SeededSteps
+from solo_bayesncl.training.sync_batchnorm import SyncBatchNorm
 
 _logger = logging.getLogger(__name__)
 
@@ -94,11 +95,11 @@ def fit(
 def _checkpointer(cfg: DictConfig, folder: RunFolder) -> Any:
     checkpointer = adapter().Checkpointer(
         cfg,
-        logdir=folder.parent,
+        logdir=folder.path.parent,
         frequency=cfg.checkpoint.frequency,
         keep_prev=cfg.checkpoint.keep_prev,
     )
-    # the next checkpoint replaces the resumed one, unless that was given by name
+    # the next checkpoint replaces the resumed one, unless a setting names that
     if folder.continues and cfg.resume_from_checkpoint is None:
         checkpointer.continued = folder.resume_point
     return checkpointer
@@ -110,21 +111,24 @@ def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
     if cfg.get("enable_progress_bar", True):
         callbacks.append(LossProgressBar())
     accepted = inspect.signature(pl.Trainer.__init__).parameters
-    given = OmegaConf.to_container(cfg)
-    options = {name: given[name] for name in given if name in accepted}
+    settings = OmegaConf.to_container(cfg)
+    options = {name: value for name, value in settings.items() if name in accepted}
     options.pop("resume_from_checkpoint", None)
     options.update(
-        logger=False,  # set when the run's folder is known
+        logger=False,  # `fit` adds loggers when it has the run's folder
         callbacks=callbacks,
         enable_checkpointing=False,
         devices=len(cfg.devices) if cfg.accelerator == "cpu" else list(cfg.devices),
         precision=adapter().precision(cfg.precision),
-        strategy=adapter().strategy(cfg.strategy),
-        enable_model_summary=given.get("enable_model_summary", False),
+        enable_model_summary=settings.get("enable_model_summary", False),
     )
     # the loaders are already split among processes; the key has another name in Lightning 1
     for name in {"use_distributed_sampler", "replace_sampler_ddp"} & accepted.keys():
         options[name] = False
+    if cfg.strategy == "auto":
+        del options["strategy"]  # Lightning 1 has another name for its default
+    elif cfg.strategy == "ddp":
+        options["strategy"] = pl.strategies.DDPStrategy(find_unused_parameters=False)
     if cfg.accelerator == "cpu" and options.pop("sync_batchnorm", False):
-        options["plugins"] = [distributed.SyncBatchNorm()]
+        options["plugins"] = [SyncBatchNorm()]
     return options

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import solo_bayesncl
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.recipes.method_kwargs import CONTRASTIVE
-from solo_bayesncl.training.sync_batchnorm import synchronise
+from solo_bayesncl.training.sync_batchnorm import SyncBatchNorm
 
 # (layer, shape of the rows of all processes)
 LAYERS = {
@@ -73,7 +73,7 @@ def train(method: str, rows: slice = slice(None), rank: int = 0) -> dict[str, di
     place = Place(rank)
     model.trainer = place
     if dist.is_initialized():
-        synchronise(model)
+        SyncBatchNorm().apply(model)
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.SGD(weights.values(), lr=0.1)
     indexes, views, targets = batch()
@@ -134,7 +134,9 @@ def _mean(value: Tensor) -> Tensor:
 def batch_norm(rank: int, folder: str) -> None:
     """Every layer, in one of two processes with unequal numbers of rows."""
     _in_process(
-        rank, folder, lambda: {n: two_steps(n, OWN_ROWS[rank], synchronise) for n in LAYERS}
+        rank,
+        folder,
+        lambda: {n: two_steps(n, OWN_ROWS[rank], SyncBatchNorm().apply) for n in LAYERS},
     )
 
 

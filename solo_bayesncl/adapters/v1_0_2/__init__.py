@@ -8,13 +8,11 @@ its `gather` is wrong. Subclasses correct all of it.
 import argparse
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import solo.methods.base
 import solo.methods.linear
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.strategies import DDPStrategy
 from solo.methods import METHODS
 from solo.utils.checkpointer import Checkpointer as SoloCheckpointer
 
@@ -45,7 +43,7 @@ __all__ = [
     "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
     "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg", "method",
     "method_names", "backbone_names", "build", "backbone", "linear_model", "pretrain_transform",
-    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision", "strategy",
+    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision",
 ]  # fmt: skip
 
 NAME = "solo-learn 1.0.2"
@@ -70,9 +68,3 @@ class Checkpointer(CheckpointerMixin, SoloCheckpointer):
 
 def precision(value: str | int) -> str | int:
     return _PRECISIONS.get(value, value)
-
-
-def strategy(name: str | None) -> Any:
-    if name == "ddp":
-        return DDPStrategy(find_unused_parameters=False)
-    return None if name == "auto" else name

@@ -15,7 +15,6 @@ import solo.methods.nnclr
 import solo.methods.simclr
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
 from omegaconf import DictConfig, OmegaConf
 from solo.losses.moco import moco_loss_func
 from solo.methods import METHODS
@@ -100,9 +99,9 @@ class BaseMethod(OptimizationMixin, solo.methods.base.BaseMethod):
         names = ("train_class_loss", "train_acc1", "train_acc5")
         self.log_dict(dict(zip(names, means.values(), strict=True)), on_epoch=True, sync_dist=True)
         if self.knn_eval:
-            labels = repeat(targets, "images -> (views images)", views=large)
+            labels = targets.repeat(large)
             labelled = labels != -1
-            feats = rearrange(merged["feats"][:large], "views images dims -> (views images) dims")
+            feats = torch.cat(merged["feats"][:large])
             self.knn(train_features=feats[labelled].detach(), train_targets=labels[labelled])
         return {**merged, **means}
 
@@ -149,9 +148,8 @@ class FromConfigMixin:
     @property
     def learnable_params(self) -> list[dict]:
         groups = super().learnable_params
-        for name, group in zip(
-            self.head_names, groups[len(groups) - len(self.head_names) :], strict=True
-        ):
+        heads = groups[len(groups) - len(self.head_names) :]
+        for name, group in zip(self.head_names, heads, strict=True):
             group["name"] = name
         return groups
 
@@ -167,10 +165,9 @@ class SimCLR(FromConfigMixin, solo.methods.simclr.SimCLR, BaseMethod):
 
     def training_step(self, batch: list, batch_idx: int) -> Tensor:
         out = BaseMethod.training_step(self, batch, batch_idx)
-        z = rearrange(out["z"], "views images dims -> (views images) dims")
-        indexes = self.positives(batch[-1])
-        indexes = repeat(indexes, "images -> (views images)", views=self.num_crops)
-        nce_loss = info_nce(F.normalize(z, dim=1), indexes, self.temperature)
+        z = F.normalize(torch.cat(out["z"]), dim=1)
+        indexes = self.positives(batch[-1]).repeat(self.num_crops)
+        nce_loss = info_nce(z, indexes, self.temperature)
         self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True)
         return nce_loss + out["loss"]
 
