@@ -76,9 +76,9 @@ def train_linear(cfg: DictConfig) -> Path:
             evaluation_transform(cfg.data.dataset, cfg.data.augmentations),
         )
         if cfg.data.format == "dali":
-            from solo_bayesncl.training import dali  # an optional dependency
+            from solo_bayesncl.training.dali import linear_loader  # an optional dependency
 
-            train_loader = dali.linear_loader(cfg, train_loader)
+            train_loader = linear_loader(cfg, train_loader)
     return fit(model, cfg, "linear", train_loader, val_loader)
 
 

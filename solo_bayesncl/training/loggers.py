@@ -173,7 +173,7 @@ def make_loggers(cfg: DictConfig, folder: RunFolder, resume_step: int | None) ->
 
 
 def leave_out_class_metrics(logger: Any) -> None:
-    """Makes a logger drop metrics of classes, for images without labels."""
+    """Makes a logger drop `CLASS_METRICS`, for images without labels."""
     log = logger.log_metrics
 
     def log_metrics(metrics: dict[str, float], step: int | None = None) -> None:
@@ -196,7 +196,7 @@ def _wandb_logger(cfg: DictConfig, folder: RunFolder) -> Any:
         entity=None if cfg.wandb.entity == "None" else cfg.wandb.entity,
         offline=cfg.wandb.offline,
         resume="allow" if folder.continues else None,
-        id=folder.path.name,  # the same on all ranks; wandb would choose one on rank zero only
+        id=folder.path.name,  # the same on all ranks; wandb's own is known on rank zero only
     )
     logger.log_hyperparams(OmegaConf.to_container(cfg))
     return logger

@@ -42,9 +42,9 @@ def pretrain(cfg: DictConfig) -> Path:
         val_loader = _val_loader(cfg)
         train_loader = adapter().pretrain_loader(cfg)
         if cfg.data.format == "dali":
-            from solo_bayesncl.training import dali  # an optional dependency
+            from solo_bayesncl.training.dali import pretrain_loader  # an optional dependency
 
-            train_loader = dali.pretrain_loader(cfg, train_loader)
+            train_loader = pretrain_loader(cfg, train_loader)
     return fit(model, cfg, cfg.method, train_loader, val_loader)
 
 
