@@ -9,10 +9,10 @@ from torchvision import datasets
 from torchvision.datasets.folder import find_classes
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.methods import register
 from solo_bayesncl.objective import Encoding, encode
-from solo_bayesncl.recipes.checks import DOWNLOADED
 from solo_bayesncl.runs.checkpoints import fill_module, load_weights
 from solo_bayesncl.runs.run import Run
 

@@ -10,12 +10,8 @@ from torch import nn
 
 from solo_bayesncl import runs
 from solo_bayesncl.adapters import adapter
-from solo_bayesncl.data.transforms import (
-    evaluation_transform,
-    labelled_size,
-    probe_transform,
-    statistics,
-)
+from solo_bayesncl.adapters.datasets import statistics
+from solo_bayesncl.data.transforms import evaluation_transform, labelled_size, probe_transform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import check_linear, data_errors_as_input_errors
 from solo_bayesncl.recipes.image_sizes import require_image_sizes
@@ -71,9 +67,7 @@ def train_linear(cfg: DictConfig) -> Path:
 
     with data_errors_as_input_errors(cfg):
         train_loader, val_loader = adapter().labelled_loaders(
-            cfg,
-            _train_transform(cfg),
-            evaluation_transform(cfg.data.dataset, cfg.data.augmentations),
+            cfg, _train_transform(cfg), evaluation_transform(cfg.data.dataset, crop)
         )
         if cfg.data.format == "dali":
             from solo_bayesncl.training.dali import linear_loader  # an optional dependency
@@ -120,11 +114,7 @@ def _mixup(cfg: DictConfig) -> tuple[Mixup | None, nn.Module | None]:
     smoothing = cfg.get("label_smoothing") or 0.0
     mixup, cutmix = cfg.get("mixup") or 0.0, cfg.get("cutmix") or 0.0
     if mixup > 0 or cutmix > 0:
-        mix = Mixup(
-            mixup_alpha=mixup,
-            cutmix_alpha=cutmix,
-            label_smoothing=smoothing,
-            num_classes=cfg.data.num_classes,
-        )
+        classes = cfg.data.num_classes
+        mix = Mixup(mixup, cutmix, label_smoothing=smoothing, num_classes=classes)
         return mix, SoftTargetCrossEntropy()
     return None, LabelSmoothingCrossEntropy(smoothing) if smoothing > 0 else None
