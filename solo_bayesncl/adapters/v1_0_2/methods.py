@@ -255,7 +255,7 @@ class MoCoV2Plus(MomentumMixin, FromConfigMixin, solo.methods.mocov2plus.MoCoV2P
 
     def forward(self, X: Tensor) -> dict:  # noqa: N803
         out = super().forward(X)
-        return {**out, "z": out.pop("q")}
+        return {**out, "z": out["q"]}
 
     @torch.no_grad()
     def momentum_forward(self, X: Tensor) -> dict:  # noqa: N803
