@@ -72,8 +72,9 @@ class NonNegativeMixin(StepLogMixin):
             spaces: name -> (N, any width).
             targets: (N,) labels, below 0 for images without one.
         """
-        labelled = targets.cpu() >= 0
-        labels = targets.cpu()[labelled]
+        labels = targets.cpu()
+        labelled = labels >= 0
+        labels = labels[labelled]
         values: dict[str, Tensor] = {}
         for space, rows in spaces.items():
             rows = rows.detach().float().cpu()[labelled]
