@@ -15,11 +15,11 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """`gather` by one collective in each direction."""
+    """`gather` by one collective each in the forward and backward pass."""
 
     @staticmethod
     def forward(ctx, z: Tensor, indexes: Tensor) -> tuple[Tensor, Tensor]:
-        # each index is sent after its row, as the bits of z's dtype
+        # each index travels in its row, its bits viewed as z's dtype
         bits = indexes.long().contiguous().view(z.dtype).view(len(z), -1)
         rows = torch.cat([z, bits], dim=1)
         gathered = rows.new_empty(dist.get_world_size() * len(rows), rows.size(1))
@@ -36,13 +36,13 @@ class _Gather(torch.autograd.Function):
         return own, None
 
 
-def _collective(name: str, before: str) -> Callable:
-    """A collective by its name since torch 2.14, or by the one that newer versions deprecate."""
-    return getattr(dist, name, None) or getattr(dist, before)
+def _collective(name: str, older_name: str) -> Callable:
+    """A collective by its name, or before torch 2.14 by the older one, which is deprecated."""
+    return getattr(dist, name, None) or getattr(dist, older_name)
 
 
 def gather(z: Tensor, indexes: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and indexes of all processes in order of rank; those given where there is one process.
+    """Rows and indexes of all processes in order of rank; the inputs where there is one process.
 
     Args:
         z: (N, D) floating point. N must be the same in every process.

@@ -1,4 +1,4 @@
-"""Non-negative activations, MLP heads and the gate: the learned pieces of NCL and BayesNCL.
+"""Non-negative activations, MLP heads and the gate of NCL and BayesNCL.
 
 Torch only. Paper: arXiv 2605.28441 (BayesNCL); NCL: ICLR 2024.
 """
@@ -65,14 +65,10 @@ def non_negative(name: str | None) -> Callable[[Tensor], Tensor]:
 
 
 def keep_topk(z: Tensor, k: int) -> Tensor:
-    """Zeroes all but the k largest entries of each row: the paper's NCL+TopK baseline.
-
-    Args:
-        z: (N, D).
-        k: entries to keep per row, 1 to D; 0 keeps all.
+    """Zeroes all but the k largest entries of each row (N, D): the paper's NCL+TopK baseline.
 
     Raises:
-        InputError: if k is not in 0..D.
+        InputError: if k is not 1 to D, or 0, which keeps all.
     """
     if not 0 <= k <= z.size(-1):
         raise InputError(f"k={k}: give 0 (keeps all) to {z.size(-1)} entries of a row.")
@@ -133,8 +129,8 @@ def gate(
     With alpha = sigmoid(logits / temperature), the posterior open-probability:
 
     - `STE`: 1 where alpha > threshold, else 0; gradient of alpha (straight-through; the paper).
-    - `gumbel_sigmoid`: the same on logits plus one Gumbel sample. The official noise: as one
-      sample instead of the difference of two it is biased towards open.
+    - `gumbel_sigmoid`: the same on logits plus one Gumbel sample, as in the official code; one
+      sample instead of the difference of two is biased towards open.
     - `binary_concrete`: the same on logits plus logistic noise, an unbiased Bernoulli sample
       of the posterior at threshold 0.5.
     - `soft`: alpha itself.

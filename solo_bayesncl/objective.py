@@ -102,9 +102,8 @@ def ncl_objective(
     Args:
         z: (N, D) raw outputs of the projector, all views of the batch.
         indexes: (N,) int, equal for the views of one image.
-        non_neg: name of the non-negative head (`solo_bayesncl.nn.non_negative`).
         temperature: InfoNCE temperature, > 0.
-        topk_k: NCL+TopK: entries kept per row, 0 for all.
+        non_neg, topk_k: as in `encode`; `topk_k` above 0 is NCL+TopK.
     """
     encoding = encode(z, non_neg=non_neg, topk_k=topk_k)
     with torch.autocast(z.device.type, enabled=False):

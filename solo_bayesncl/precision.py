@@ -13,7 +13,7 @@ _OTHER_NAMES = {16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 def lightning_2_name(precision: str | int | None) -> str | int | None:
-    """The name in Lightning 2 of a mixed precision in any of Lightning's forms; others as given."""
+    """The name in Lightning 2 of a mixed precision in any of Lightning's forms; others as is."""
     return _OTHER_NAMES.get(precision, precision)
 
 

@@ -191,3 +191,36 @@ def test_compare_finds_every_run_finished_and_writes_the_recorded_comparison():
     for name in ("comparison.md", "comparison.tex"):
         assert (out / name).read_text() == (WRITTEN / out / name).read_text()
     assert (out / "report.html").exists()
+
+
+def resume(run: Path, checkpoint: Path) -> int:
+    """The exit status of pretraining from a checkpoint, with the run's settings."""
+    recipe = ["--config-path", "scripts/pretrain/custom", "--config-name", "bayesncl"]
+    given = [f"checkpoint.dir={run.parents[1]}", f"resume_from_checkpoint={checkpoint}"]
+    return main(["pretrain", *recipe, *SETTINGS, "max_epochs=2", *given])
+
+
+def test_checkpoint_of_either_release_is_resumed_with_its_schedule(run, capsys):
+    """Two epochs of a warmup of ten, of 10 steps each; 1.0.2's LARS saves fewer options."""
+    (checkpoint,) = run.glob("*.ckpt")
+    status = resume(run, checkpoint)
+    if of_installed_release() == RUNS["1.0.2"] != run.parts[0]:
+        assert status == 2
+        assert "Lightning 2.1.2 wrote it, and 1.9.5 is installed" in capsys.readouterr().err
+        return
+    assert status == 0
+    content = torch.load(max(run.glob("*.ckpt")), weights_only=True)
+    assert content["global_step"] == 20
+    backbone, *_ = content["optimizer_states"][0]["param_groups"]
+    assert backbone["lr"] == pytest.approx(3e-5 + (0.025 - 3e-5) * 20 / 99)
+
+
+def test_checkpoint_of_weights_alone_is_not_resumed(capsys):
+    run = only_folder(Path(of_installed_release()))
+    (checkpoint,) = run.glob("*.ckpt")
+    content = torch.load(checkpoint, weights_only=True)
+    del content["optimizer_states"]
+    torch.save(content, checkpoint)
+    assert resume(run, checkpoint) == 2
+    message = capsys.readouterr().err
+    assert f"cannot resume from {checkpoint}: it holds weights but no optimizer state" in message

@@ -1,4 +1,4 @@
-"""What is known of solo-learn's data sets, and its data sets as they are used here."""
+"""Properties of solo-learn's named data sets, and its pretraining data set made picklable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class NamedDataset:
-    """A data set that solo-learn knows by name.
+    """A data set that solo-learn loads by name.
 
     Attributes:
         num_classes: number of labels.
@@ -45,7 +45,6 @@ NAMED = {
 }
 DATASETS = (*NAMED, "custom")
 DOWNLOADED = tuple(name for name, dataset in NAMED.items() if dataset.downloaded)
-# sizes of the data sets whose images all have the same one
 SIZES = {name: dataset.size for name, dataset in NAMED.items() if dataset.size}
 
 
@@ -58,10 +57,10 @@ def statistics(dataset: str, cfg: Mapping[str, Any]) -> Statistics:
 
 
 class _IndexMixin:
-    """Mixin, listed before a data set, that puts the index in front: `(index, *sample)`.
+    """Mixin, listed before a data set, whose samples are `(index, *sample)`.
 
     solo-learn defines such a class inside a function, so its objects cannot be pickled for loader
-    processes that are not forked: on macOS and Windows, and anywhere since Python 3.14.
+    processes that are not forked: on macOS and Windows, and everywhere since Python 3.14.
     """
 
     def __getitem__(self, index: int) -> tuple:
@@ -84,10 +83,9 @@ def _restored(samples_class: type, state: dict[str, Any]) -> Dataset:
 
 
 def portable(samples: Dataset) -> Dataset:
-    """solo-learn's pretraining data set, the same in all processes and on all machines.
+    """solo-learn's pretraining data set, picklable and in the same order on all machines.
 
-    It can be pickled, and images without labels are sorted by name; solo-learn lists them in the
-    order of the file system.
+    solo-learn lists images without labels in the order of the file system; here they are sorted.
     """
     samples = _restored(type(samples).__base__, vars(samples))
     if hasattr(samples, "images"):

@@ -1,17 +1,16 @@
 """Finds the installed solo-learn and returns its adapter.
 
-Two releases install the package `solo`: 1.0.2 (PyPI, 2021) and main (GitHub, 1.0.3 and later).
-Their differences live in one adapter each, behind `solo_bayesncl.adapters.protocol.Adapter`; to
-drop a release, delete its adapter and its line in `_ADAPTERS`.
+Two releases install the package `solo`: 1.0.2 (PyPI, 2021) and main (GitHub, 1.0.3 and later). To
+drop one, delete its adapter and its line in `_ADAPTERS`.
 """
 
 import importlib
 import importlib.metadata
 import importlib.util
+import itertools
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 from solo_bayesncl.adapters.protocol import Adapter
 from solo_bayesncl.errors import InputError
@@ -24,7 +23,7 @@ MISSING = """solo-learn is not installed. Install one of its two releases:
     git clone https://github.com/vturrisi/solo-learn
     pip install "setuptools<81" wheel && pip install --no-build-isolation ./solo-learn"""
 
-# a file that only one release has -> the adapter of that release
+# file that only one release has -> adapter of that release
 _ADAPTERS = {
     "data/pretrain_dataloader.py": "solo_bayesncl.adapters.main",
     "utils/pretrain_dataloader.py": "solo_bayesncl.adapters.v1_0_2",
@@ -34,21 +33,20 @@ _ADAPTERS = {
 def find() -> tuple[str, str] | None:
     """(version, adapter module) of the installed solo-learn without importing it, or None."""
     spec = importlib.util.find_spec("solo")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for marker, module in _ADAPTERS.items():
-            if (Path(folder) / marker).exists():
-                try:
-                    version = importlib.metadata.version("solo-learn")
-                except importlib.metadata.PackageNotFoundError:
-                    version = "from source"
-                return version, module
+    folders = (spec and spec.submodule_search_locations) or []
+    for folder, (marker, module) in itertools.product(folders, _ADAPTERS.items()):
+        if (Path(folder) / marker).exists():
+            try:
+                return importlib.metadata.version("solo-learn"), module
+            except importlib.metadata.PackageNotFoundError:
+                return "from source", module
     return None
 
 
 def scripts_use_hydra() -> bool:
     """Whether the scripts of the installed release take Hydra's command line: main's do."""
-    found = find()
-    return found is not None and found[1].endswith("adapters.main")
+    release = find()
+    return release is not None and release[1].endswith("adapters.main")
 
 
 @cache
@@ -58,14 +56,14 @@ def adapter() -> Adapter:
     Raises:
         InputError: if no solo-learn is installed, or it cannot be imported.
     """
-    found = find()
-    if found is None:
+    release = find()
+    if release is None:
         raise InputError(MISSING)
-    version, module = found
+    version, module = release
     try:
         # recorded, so not shown: deprecations in old dependencies that a user cannot change
         with warnings.catch_warnings(record=True):
-            return cast(Adapter, importlib.import_module(module))
+            return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
             f"solo-learn {version} is installed but cannot be imported: {error}\n"

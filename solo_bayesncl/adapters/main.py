@@ -9,7 +9,6 @@ from typing import Any
 import lightning.pytorch as pl
 import solo.methods.base
 import solo.methods.linear
-from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from solo.args import linear as linear_args
 from solo.args import pretrain as pretrain_args
@@ -20,8 +19,10 @@ from solo.methods.linear import LinearModel
 from solo.methods.simclr import SimCLR
 from solo.utils.checkpointer import Checkpointer as SoloCheckpointer
 from solo.utils.knn import WeightedKNNClassifier as KNN  # noqa: N814
+from solo.utils.lars import LARS
 from solo.utils.misc import make_contiguous
 from torch import nn
+from torch.optim import Optimizer
 
 from solo_bayesncl.adapters.datasets import portable
 from solo_bayesncl.adapters.protocol import Crops
@@ -38,29 +39,38 @@ from solo_bayesncl.adapters.shared import (
 from solo_bayesncl.errors import InputError
 
 __all__ = [
-    "NAME", "FORMATS", "MORE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
+    "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
     "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg", "method",
     "method_names", "backbone_names", "build", "backbone", "linear_model", "pretrain_transform",
-    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision", "strategy",
+    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision",
 ]  # fmt: skip
 
 NAME = "solo-learn main"
 FORMATS: tuple[str, ...] = ("image_folder", "dali", "h5")
-MORE = ""
+OTHER_RELEASE = ""
 _H5_DATASETS = ("imagenet", "imagenet100")
+_DEFAULTS = {"dali.device": "gpu", "data.fraction": -1}  # which solo-learn lacks
 
 
 @cache
 def patch_solo_learn() -> None:
     patch_metrics(solo.methods.base, solo.methods.linear)
     BaseMomentumMethod.on_train_start = continue_momentum
+    LARS.__setstate__ = _set_state_with_defaults
     _patch_h5_listing()
 
 
-def _patch_h5_listing() -> None:
-    """solo-learn caches the list of a file's images in the home folder, by the file's name alone.
+def _set_state_with_defaults(optimizer: LARS, state: dict[str, Any]) -> None:
+    """`LARS.__setstate__`: the state of 1.0.2's LARS lacks options, which the recipe then gives."""
+    Optimizer.__setstate__(optimizer, state)
+    for group in optimizer.param_groups:
+        group.update(optimizer.defaults | group)
 
-    Another file of that name would be read with the list of the first.
+
+def _patch_h5_listing() -> None:
+    """Lists the images of every file: solo-learn caches the list under the file's name alone.
+
+    It would read another file of the same name with the list of the first.
     """
     try:
         import h5py
@@ -81,7 +91,7 @@ def _patch_h5_listing() -> None:
 
 
 class Checkpointer(CheckpointerMixin, SoloCheckpointer):
-    """solo-learn's, with whole checkpoints and the last epoch's."""
+    """solo-learn's, which never leaves a partial checkpoint and saves the last epoch."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -101,20 +111,15 @@ def check(cfg: DictConfig) -> None:
 
 
 def _fraction(cfg: DictConfig) -> float:
-    fraction = cfg.data.get("fraction")
-    return -1 if fraction is None else fraction
-
-
-def _with_our_defaults(cfg: DictConfig) -> DictConfig:
-    return set_defaults(cfg, {"dali.device": "gpu", "data.fraction": -1})
+    return cfg.data.get("fraction") or -1  # which means all images
 
 
 def pretrain_cfg(cfg: DictConfig) -> DictConfig:
-    return pretrain_args.parse_cfg(_with_our_defaults(cfg))
+    return pretrain_args.parse_cfg(set_defaults(cfg, _DEFAULTS))
 
 
 def linear_cfg(cfg: DictConfig) -> DictConfig:
-    return linear_args.parse_cfg(_with_our_defaults(cfg))
+    return linear_args.parse_cfg(set_defaults(cfg, _DEFAULTS))
 
 
 def method(name: str) -> type[Any] | None:
@@ -157,7 +162,7 @@ def pretrain_transform(cfg: DictConfig) -> Callable:
 
 @contextmanager
 def _explain_fraction(cfg: DictConfig) -> Iterator[None]:
-    """Explains what scikit-learn raises for a fraction that does not hold every class."""
+    """Turns what scikit-learn raises for a fraction without some class into `InputError`."""
     try:
         yield
     except ValueError as error:
@@ -181,7 +186,7 @@ def pretrain_loader(cfg: DictConfig):
             data_fraction=-1 if no_labels else cfg.data.fraction,
         )
         dataset = portable(dataset)
-        if no_labels and _fraction(cfg) > 0:  # solo-learn's choice, but from the sorted images
+        if no_labels and _fraction(cfg) > 0:  # solo-learn's split, but of the sorted images
             from sklearn.model_selection import train_test_split  # slow to import
 
             dataset.images, _ = train_test_split(
@@ -220,7 +225,3 @@ def dali_augmentations(cfg: DictConfig) -> Callable[[], Crops]:
 
 def precision(value: str | int) -> str | int:
     return value
-
-
-def strategy(name: str | None) -> Any:
-    return DDPStrategy(find_unused_parameters=False) if name == "ddp" else name or "auto"

@@ -21,7 +21,8 @@ class Adapter(Protocol):
     Attributes:
         NAME: the release, for messages.
         FORMATS: values of `data.format` that the release reads.
-        MORE: sentence for messages about names that only another release has; empty for main.
+        OTHER_RELEASE: sentence for messages about names that only the other release has; "" for
+            main.
         METHODS: solo-learn's registry of methods, name -> class.
         pl: the namespace of the release's Lightning.
         BaseMethod, SimCLR, LinearModel: solo-learn's classes with main's contract.
@@ -31,7 +32,7 @@ class Adapter(Protocol):
 
     NAME: str
     FORMATS: tuple[str, ...]
-    MORE: str
+    OTHER_RELEASE: str
     METHODS: dict[str, Any]
     pl: ModuleType
     BaseMethod: type[Any]
@@ -92,6 +93,3 @@ class Adapter(Protocol):
 
     def precision(self, value: str | int) -> str | int:
         """The name of a precision in the release's Lightning."""
-
-    def strategy(self, name: str | None) -> Any:
-        """The strategy of the release's Lightning by the name in main's."""

@@ -30,7 +30,7 @@ def patch_metrics(base: ModuleType, linear: ModuleType) -> None:
 
 
 def cap_top_k(accuracy_at_k: Callable) -> Callable:
-    """solo-learn's accuracy with k capped at the number of classes: its linear probe asks for 5."""
+    """solo-learn's accuracy with k capped at the number of classes; its linear probe takes k=5."""
 
     def capped(outputs: Tensor, targets: Tensor, top_k: Sequence[int] = (1, 5)) -> Sequence[Tensor]:
         return accuracy_at_k(outputs, targets, tuple(min(k, outputs.size(1)) for k in top_k))
@@ -39,7 +39,7 @@ def cap_top_k(accuracy_at_k: Callable) -> Callable:
 
 
 def mean_over_ranks(weighted_mean: Callable) -> Callable:
-    """solo-learn's mean over validation batches, weighted by the images of every process.
+    """solo-learn's mean over validation batches, over the images of all processes.
 
     solo-learn averages the means of the processes as if each had the same number of images.
     """
@@ -57,11 +57,7 @@ def mean_over_ranks(weighted_mean: Callable) -> Callable:
 
 
 def continue_momentum(model: Any) -> None:
-    """`on_train_start` of a momentum method: a resumed run continues at its momentum.
-
-    Args:
-        model: has `last_step` and `momentum_updater`; its run is starting or resuming.
-    """
+    """`on_train_start` of a momentum method: a resumed run continues at its step's momentum."""
     model.last_step = model.trainer.global_step
     model.momentum_updater.update_tau(
         cur_step=model.last_step, max_steps=model.trainer.estimated_stepping_batches
@@ -69,25 +65,24 @@ def continue_momentum(model: Any) -> None:
 
 
 def global_indexes(method: Any, batch: Tensor) -> Tensor:
-    """(B,) places of a process's images in the batch of all processes.
+    """(B,) indexes of this process's images in the global batch.
 
     Args:
-        method: has `global_rank`.
+        method: a Lightning module.
         batch: (B, ...) on the device of the result. B must be the same in every process.
     """
-    size = batch.size(0)
-    return torch.arange(size, device=batch.device) + method.global_rank * size
+    return torch.arange(len(batch), device=batch.device) + method.global_rank * len(batch)
 
 
 class CheckpointerMixin:
     """Mixin, listed before solo-learn's Checkpointer, that never leaves a partial checkpoint.
 
     A checkpoint is written under another name and renamed, so that a killed run leaves no partial
-    file. All processes take part, since Lightning saves with a barrier, and the last epoch, which
+    file. All processes take part, since Lightning saves with a barrier. The last epoch, which
     `frequency` can miss, is saved too.
 
     Attributes:
-        continued: checkpoint of the same folder that the run continues; the next one replaces it.
+        continued: checkpoint of the same folder that the run resumes; the next one replaces it.
     """
 
     continued: Path | None = None
@@ -129,19 +124,12 @@ def remove_head(backbone: nn.Module, name: str, cifar_stem: bool) -> nn.Module:
 
 
 def multi_crop(solo_data: ModuleType, cfg: DictConfig, build: Callable) -> Callable:
-    """All crops of an image, by solo-learn's classes.
+    """From an image to all its crops, by solo-learn's classes of the module `solo_data`.
 
-    Args:
-        solo_data: solo-learn's module of pretraining data.
-        cfg: a recipe with `augmentations`.
-        build: from an entry of `augmentations` to the transform of one crop.
+    `build` maps an entry of `augmentations` to the transform of one crop.
     """
-    return solo_data.FullTransformPipeline(
-        [
-            solo_data.NCropAugmentation(build(augmentation), augmentation.num_crops)
-            for augmentation in cfg.augmentations
-        ]
-    )
+    crops = [solo_data.NCropAugmentation(build(a), a.num_crops) for a in cfg.augmentations]
+    return solo_data.FullTransformPipeline(crops)
 
 
 def loader_options(cfg: DictConfig) -> dict[str, int]:
@@ -151,7 +139,7 @@ def loader_options(cfg: DictConfig) -> dict[str, int]:
 
 @contextmanager
 def requires_dali() -> Iterator[None]:
-    """Imports of NVIDIA DALI; raises `InputError` where it cannot be imported."""
+    """For imports of NVIDIA DALI: an `ImportError` becomes an `InputError`."""
     try:
         yield
     except ImportError as error:

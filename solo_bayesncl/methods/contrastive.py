@@ -8,10 +8,10 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
-from einops import rearrange, repeat
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -46,31 +46,26 @@ LOSS_INPUTS = {
 
 @contextmanager
 def captured_outputs(model: nn.Module, heads: dict[str, str]) -> Iterator[dict[str, Tensor]]:
-    """Keeps the outputs of heads while the context is open: solo-learn normalises some at once.
+    """Captures the raw outputs of heads: solo-learn normalises some of them in `forward`.
 
-    Args:
-        model: has the heads as attributes.
-        heads: name to keep the output under -> attribute.
+    `heads` maps the key of a captured output to the attribute of `model` that is its head.
     """
     captured: dict[str, Tensor] = {}
 
-    def capture(name: str) -> Callable:
-        return lambda module, inputs, output: captured.update({name: output})
+    def capture(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        captured[name] = output
 
     with ExitStack() as hooks:
         for name, head in heads.items():
-            hooks.enter_context(getattr(model, head).register_forward_hook(capture(name)))
+            hook = partial(capture, name)
+            hooks.enter_context(getattr(model, head).register_forward_hook(hook))
         yield captured
 
 
 class CodeLossMixin(NonNegativeMixin):
-    """Mixin, listed before a solo-learn method, that replaces its loss inputs by codes.
+    """Mixin, listed before a solo-learn method, that replaces its loss inputs by codes."""
 
-    Attributes:
-        loss_inputs: what is replaced, set by `variants`.
-    """
-
-    loss_inputs: LossInputs
+    loss_inputs: LossInputs  # set by `variants`
 
     def __init__(self, cfg: DictConfig):
         super().__init__(cfg)
@@ -78,7 +73,7 @@ class CodeLossMixin(NonNegativeMixin):
             # solo-learn's random vectors are not codes, and would repel all images alike. Zeros are
             # similar to no code, and no gradient comes from them.
             self.queue.zero_()
-        # during a step: (codes, backbone features) of each of its views
+        # during a training step: the codes and backbone features of each view
         self._views: list[tuple[Encoding, Tensor]] | None = None
 
     @classmethod
@@ -98,7 +93,7 @@ class CodeLossMixin(NonNegativeMixin):
         return self._online(super().forward, X)
 
     def multicrop_forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
-        """The same for the small crops."""
+        """As `forward`, for the small crops."""
         return self._online(super().multicrop_forward, X)
 
     def _online(self, forward: Callable, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
@@ -117,7 +112,7 @@ class CodeLossMixin(NonNegativeMixin):
         }
 
     def encode(self, out: dict[str, Tensor]) -> Encoding:
-        """Codes from the outputs of `forward`, gate as trained but without noise."""
+        """Codes from the outputs of `forward`, with the gate of evaluation (no noise)."""
         return encode(out["query"], out.get("gate_logits"), **self.code_options)
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
@@ -126,9 +121,8 @@ class CodeLossMixin(NonNegativeMixin):
         loss = super().training_step(batch, batch_idx)
         encodings, feats = zip(*self._views, strict=True)
         self._views = None
-        encoding = _all_views(encodings)
-        feats = rearrange(list(feats), "views images dims -> (views images) dims")
-        targets = repeat(batch[-1], "images -> (views images)", views=len(encodings))
+        encoding, feats = _concatenate(encodings), torch.cat(feats)
+        targets = batch[-1].repeat(len(encodings))
         self.log_codes(encoding, feats, targets, batch_idx)
         return loss + self.kl_term(encoding)
 
@@ -141,13 +135,13 @@ def _codes(encodings: dict[str, Encoding]) -> dict[str, Tensor]:
     return {name: encoding.codes for name, encoding in encodings.items()}
 
 
-def _all_views(encodings: Sequence[Encoding]) -> Encoding:
+def _concatenate(encodings: Sequence[Encoding]) -> Encoding:
     names = [name for name, value in vars(encodings[0]).items() if value is not None]
     return Encoding(**{name: torch.cat([getattr(e, name) for e in encodings]) for name in names})
 
 
 class GatedCodeLossMixin(CodeLossMixin, GateMixin):
-    """`CodeLossMixin` with a gate; the keys of a momentum network have its momentum twin."""
+    """`CodeLossMixin` with a gate, whose momentum copy gates the keys of a momentum network."""
 
     def __init__(self, cfg: DictConfig):
         super().__init__(cfg)
@@ -162,7 +156,7 @@ class GatedCodeLossMixin(CodeLossMixin, GateMixin):
 
 
 class MomentumCodesMixin:
-    """Mixin, listed before `CodeLossMixin`, that replaces the keys of a momentum network, too."""
+    """Mixin, listed before `CodeLossMixin`, that also replaces the keys of a momentum network."""
 
     @torch.no_grad()
     def momentum_forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
@@ -174,7 +168,7 @@ class MomentumCodesMixin:
         return {**out, **_codes(self._encodings(raw, gate_logits))}
 
     def _shared_step_momentum(self, X: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: N803
-        """The parent's; the loss of its classifier, too, is 0 where no image has a label."""
+        """The parent's, with a classifier loss of 0 where no image of the batch has a label."""
         out = super()._shared_step_momentum(X, targets)
         if "loss" in out:
             out["loss"] = zero_without_labels(out["loss"], targets)
@@ -190,15 +184,15 @@ class MomentumCodesMixin:
 
 
 def variants(prefix: str, mixin: type[CodeLossMixin]) -> dict[str, type]:
-    """`<prefix>_<method>` for each method of `LOSS_INPUTS` that solo-learn has."""
-    return {
-        f"{prefix}_{name}": _variant(method, loss_inputs, mixin)
-        for name, loss_inputs in LOSS_INPUTS.items()
-        if (method := adapter().method(name)) is not None
-    }
-
-
-def _variant(method: type, loss_inputs: LossInputs, mixin: type[CodeLossMixin]) -> type:
-    bases = (*((MomentumCodesMixin,) if loss_inputs.momentum else ()), mixin, method)
-    members = {"loss_inputs": loss_inputs, "__doc__": f"solo-learn's {method.__name__} on codes."}
-    return type(mixin.__name__ + method.__name__, bases, members)
+    """`<prefix>_<method>` -> class, for each method of `LOSS_INPUTS` that solo-learn has."""
+    classes = {}
+    for name, loss_inputs in LOSS_INPUTS.items():
+        if (method := adapter().method(name)) is not None:
+            mixins = (MomentumCodesMixin, mixin) if loss_inputs.momentum else (mixin,)
+            doc = f"solo-learn's {method.__name__} on codes."
+            classes[f"{prefix}_{name}"] = type(
+                mixin.__name__ + method.__name__,
+                (*mixins, method),
+                {"loss_inputs": loss_inputs, "__doc__": doc},
+            )
+    return classes

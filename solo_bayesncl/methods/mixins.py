@@ -1,4 +1,4 @@
-"""Mixins of all methods on codes: non-negative projections, the gate, and what they log."""
+"""Mixins for solo-learn methods: non-negative projections, the gate, and their metrics."""
 
 from typing import Any
 
@@ -14,8 +14,6 @@ from solo_bayesncl.objective import Encoding, encode
 
 class NonNegativeMixin(StepLogMixin):
     """Mixin, listed before a solo-learn method, that makes its projections non-negative.
-
-    Optionally only the k largest entries of a projection are kept.
 
     Extra cfg settings: `method_kwargs`, see `solo_bayesncl.recipes.method_kwargs`.
     """
@@ -34,7 +32,7 @@ class NonNegativeMixin(StepLogMixin):
         return recipes.fill_method_kwargs(super().add_and_assert_specific_cfg(cfg))
 
     def encode(self, out: dict[str, Tensor]) -> Encoding:
-        """Codes from the outputs of `forward`, gate as trained but without noise."""
+        """Codes from the outputs of `forward`, with the gate of evaluation (no noise)."""
         return encode(out["z"], out.get("gate_logits"), **self.code_options)
 
     def base_training_step(self, X: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: N803
@@ -59,7 +57,7 @@ class NonNegativeMixin(StepLogMixin):
             self.log_interpretability(spaces, targets)
 
     def statistics(self, encoding: Encoding) -> dict[str, Tensor]:
-        """Values logged at every step besides the loss."""
+        """Scalars to log at every step besides the loss."""
         empty = (encoding.codes.detach() == 0).all(dim=1)
         return {"train_empty_code_share": empty.float().mean()}
 
@@ -67,8 +65,8 @@ class NonNegativeMixin(StepLogMixin):
     def log_interpretability(self, spaces: dict[str, Tensor], targets: Tensor) -> None:
         """Logs all metrics of one batch as `<metric>_<space>`.
 
-        Images without a label are left out; NaN if none has one, or values are not finite. Computed
-        on the CPU once an epoch, in a few tenths of a second (`benchmarks/metrics.py`).
+        They are of the labelled images; NaN if there are none or a value is not finite. Computed on
+        the CPU once an epoch, in a few tenths of a second (`benchmarks/metrics.py`).
 
         Args:
             spaces: name -> (N, any width).
@@ -148,7 +146,7 @@ class GateMixin(NonNegativeMixin):
         return {**out, "gate_logits": self.gate_logits(out["feats"])}
 
     def multicrop_forward(self, X: Tensor) -> dict[str, Tensor]:  # noqa: N803
-        """The same for the small crops."""
+        """As `forward`, for the small crops."""
         out = super().multicrop_forward(X)
         return {**out, "gate_logits": self.gate_logits(out["feats"])}
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from einops import rearrange, repeat
+import torch
 from torch import Tensor
 
 from solo_bayesncl.adapters import adapter
@@ -39,16 +39,10 @@ class NCL(NonNegativeMixin, SimCLR):
             Scalar: the objective plus the online classifier's loss.
         """
         out = BaseMethod.training_step(self, batch, batch_idx)
-        # Positives by place in the global batch: loaders may number samples per process only.
-        indexes, targets = (
-            repeat(of_images, "images -> (views images)", views=self.num_crops)
-            for of_images in (global_indexes(self, batch[-1]), batch[-1])
-        )
-        rows = {
-            key: rearrange(out[key], "views images dims -> (views images) dims")
-            for key in ("feats", "z", "gate_logits")
-            if key in out
-        }
+        # not the batch's own indexes: a loader may number the samples of each process from 0
+        indexes = global_indexes(self, batch[-1]).repeat(self.num_crops)
+        targets = batch[-1].repeat(self.num_crops)
+        rows = {key: torch.cat(out[key]) for key in ("feats", "z", "gate_logits") if key in out}
         objective = self.objective(rows, indexes)
 
         terms = {"train_nce_loss": objective.nce}

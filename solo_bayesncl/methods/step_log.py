@@ -1,4 +1,4 @@
-"""Logging of training steps that neither waits for the GPU nor for other processes."""
+"""Logging of training steps that waits neither for the GPU nor for other processes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,21 +16,19 @@ class StepLogMixin:
     """
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
-        """As Lightning's, but values of step and epoch over processes go to `log_step`."""
+        """As Lightning's, but what it would reduce at every training step goes to `log_step`."""
+        training = self._trainer is not None and self._trainer.training
         over_processes = options.get("on_epoch") and options.get("sync_dist") and not args
-        if self._is_training() and over_processes and options.get("on_step") in (None, True):
+        if training and over_processes and options.get("on_step") in (None, True):
             self.log_step({name: value}, **options)
         else:
             super().log(name, value, *args, **options)
-
-    def _is_training(self) -> bool:
-        return self._trainer is not None and self._trainer.training
 
     def log_step(self, values: Mapping[str, Tensor], **options: Any) -> None:
         """Logs scalars of a training step and their means over the epoch.
 
         Args:
-            values: name -> scalar on the module's device: NCCL cannot reduce it elsewhere.
+            values: name -> scalar on the module's device, as NCCL cannot reduce it elsewhere.
             options: further arguments of Lightning's `log`.
         """
         step = options | {"on_step": True, "on_epoch": False, "sync_dist": False}

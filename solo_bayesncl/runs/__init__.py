@@ -3,7 +3,6 @@
 from solo_bayesncl.runs.checkpoints import (
     fill_module,
     load_checkpoint,
-    load_untrusted_checkpoint,
     load_weights,
     require_fit,
     weights_of,
@@ -18,16 +17,6 @@ from solo_bayesncl.runs.run import (
 )
 
 __all__ = [
-    "Run",
-    "checkpoint_at",
-    "checkpoint_epoch",
-    "comparable",
-    "fill_module",
-    "find_resumable",
-    "load_checkpoint",
-    "load_untrusted_checkpoint",
-    "load_weights",
-    "new_version",
-    "require_fit",
-    "weights_of",
-]
+    "Run", "checkpoint_at", "checkpoint_epoch", "comparable", "fill_module", "find_resumable",
+    "load_checkpoint", "load_weights", "new_version", "require_fit", "weights_of",
+]  # fmt: skip

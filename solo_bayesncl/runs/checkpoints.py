@@ -2,7 +2,7 @@
 
 import pickle
 import re
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -11,27 +11,20 @@ from torch import Tensor, nn
 from solo_bayesncl.errors import InputError
 
 
-def load_checkpoint(path: Path) -> dict:
+def load_checkpoint(path: Path, untrusted: bool = False) -> dict:
     """A checkpoint's content on the CPU.
+
+    Args:
+        path: the file.
+        untrusted: replace objects that torch does not trust by inert ones; otherwise the file is
+            refused. Checkpoints of the official code hold such objects, its settings. Nothing of
+            their classes is imported or run.
 
     Raises:
         InputError: if it is not a checkpoint, or is damaged.
     """
-    return _loaded(path, untrusted=False)
-
-
-def load_untrusted_checkpoint(path: Path) -> dict:
-    """As `load_checkpoint`, with inert objects in place of classes that torch does not trust.
-
-    Checkpoints of the official code hold such objects, its settings. Nothing of their classes is
-    imported or run.
-    """
-    return _loaded(path, untrusted=True)
-
-
-def _loaded(path: Path, untrusted: bool) -> dict:
     try:
-        with _inert_globals(path) if untrusted else nullcontext():
+        with _inert_objects(path) if untrusted else nullcontext():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make the unpickler raise nearly anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -57,7 +50,7 @@ def _loaded(path: Path, untrusted: bool) -> dict:
 
 
 class _Inert:
-    """Placeholder for an object: accepts any arguments and any state, and ignores them."""
+    """Placeholder for an object: ignores any arguments and any state."""
 
     def __new__(cls, *args, **kwargs):
         return super().__new__(cls)
@@ -69,10 +62,8 @@ class _Inert:
         pass
 
 
-def _inert_globals(path: Path) -> AbstractContextManager:
+def _inert_objects(path: Path) -> torch.serialization.safe_globals:
     """Makes torch load `_Inert` for every class in the file that it does not trust."""
-    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
-        return nullcontext()  # torch before 2.6 refuses such files
     names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     return torch.serialization.safe_globals([(_Inert, name) for name in names])
 
@@ -91,8 +82,8 @@ def weights_of(content: dict) -> dict[str, Tensor]:
 def require_fit(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Raises `InputError` unless the weights have the module's names and shapes."""
     expected = {name: value.shape for name, value in module.state_dict().items()}
-    given = {name: value.shape for name, value in weights.items()}
-    wrong = [name for name in expected.keys() | given if expected.get(name) != given.get(name)]
+    actual = {name: value.shape for name, value in weights.items()}
+    wrong = [name for name in expected.keys() | actual if expected.get(name) != actual.get(name)]
     if wrong:
         raise InputError(
             f"{path} does not fit the model of this recipe: {', '.join(sorted(wrong)[:3])}"

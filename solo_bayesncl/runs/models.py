@@ -1,4 +1,4 @@
-"""From a run's record and checkpoint to its model and that model's codes."""
+"""From a run's record and checkpoint to its model, and from the model's outputs to codes."""
 
 from pathlib import Path
 
@@ -9,15 +9,12 @@ from torchvision import datasets
 from torchvision.datasets.folder import find_classes
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.methods import register
 from solo_bayesncl.objective import Encoding, encode
-from solo_bayesncl.recipes.checks import DOWNLOADED
 from solo_bayesncl.runs.checkpoints import fill_module, load_weights
 from solo_bayesncl.runs.run import Run
-
-# of a record, what evaluation itself reads
-REQUIRED_KEYS = ("data.dataset", "augmentations.0", "backbone.name")
 
 
 def load_model(run: Run) -> nn.Module:
@@ -47,9 +44,9 @@ def build_model(cfg: DictConfig, record: Path) -> nn.Module:
             f"{record} names method {cfg.get('method')!r}, which {adapter().NAME} does not have. "
             f"It has: {', '.join(adapter().method_names())}."
         )
-    lacking = [key for key in REQUIRED_KEYS if OmegaConf.select(cfg, key) is None]
-    if lacking:
-        raise InputError(f"{record} lacks {lacking[0]}: it is not a complete record of a run.")
+    for key in ("data.dataset", "augmentations.0", "backbone.name"):  # which evaluation reads
+        if OmegaConf.select(cfg, key) is None:
+            raise InputError(f"{record} lacks {key}: it is not a complete record of a run.")
     try:
         return adapter().build(cfg)
     except InputError as error:

@@ -1,9 +1,10 @@
-"""A run's folder: opening, naming and finding one to resume."""
+"""A run's folder: its name, its record, its checkpoints, and which run can be resumed."""
 
 import json
 import random
 import re
 import string
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.runs.checkpoints import load_checkpoint
 
-# settings that may differ between an interrupted run and the one that continues it
+# settings that may differ between an interrupted run and the one that resumes it
 NOT_COMPARED = (
     "resume_from_checkpoint",
     "auto_resume",
@@ -42,7 +43,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Opens a run by its folder or by one of its checkpoints.
+        """Opens a run by its folder or one of its checkpoints.
 
         Raises:
             InputError: if there is no such file, or it is not a run of solo-learn.
@@ -67,26 +68,27 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """Epoch of the checkpoint, from 0; -1 if its name has none."""
+        """`checkpoint_epoch` of the checkpoint."""
         return checkpoint_epoch(self.checkpoint)
 
     @property
     def optimizer_steps(self) -> int | None:
-        """Optimizer steps that the checkpoint is the result of, None if it does not say."""
+        """Optimizer steps done before the checkpoint, None if it does not hold their number."""
         return load_checkpoint(self.checkpoint).get("global_step")
 
 
 def checkpoint_epoch(checkpoint: Path) -> int:
-    found = re.search(r"ep=(\d+)\.ckpt$", checkpoint.name)
-    return int(found[1]) if found else -1
+    """Epoch of a checkpoint, from 0; -1 if its name has none."""
+    match = re.search(r"ep=(\d+)\.ckpt$", checkpoint.name)
+    return int(match[1]) if match else -1
 
 
 def checkpoint_at(path: str | Path, key: str = "") -> Path:
     """A checkpoint by its file, or the latest one (by epoch, then by time) by its folder.
 
     Args:
-        path: what was given.
-        key: the setting it was given for, if any.
+        path: the file or the folder.
+        key: the setting that holds the path, for messages.
 
     Raises:
         InputError: if there is none.
@@ -97,10 +99,10 @@ def checkpoint_at(path: str | Path, key: str = "") -> Path:
         return path
     if not path.is_dir():
         raise InputError(f"{given} does not exist. Give a .ckpt file or the folder of a run.")
-    found = [file for file in path.glob("*.ckpt") if file.is_file()]
-    if not found:
+    checkpoints = [file for file in path.glob("*.ckpt") if file.is_file()]
+    if not checkpoints:
         raise InputError(f"{given} holds no .ckpt file. Give the folder of a finished run.")
-    return max(found, key=lambda file: (checkpoint_epoch(file), file.stat().st_mtime))
+    return max(checkpoints, key=lambda file: (checkpoint_epoch(file), file.stat().st_mtime))
 
 
 def new_version(parent: Path) -> str:
@@ -115,23 +117,21 @@ def new_version(parent: Path) -> str:
 def find_resumable(cfg: DictConfig, kind: str) -> Run | None:
     """The newest run whose settings are those of `cfg`, for `auto_resume`.
 
-    solo-learn compares eight settings and so would continue, say, a run with another seed or prior;
-    here all must agree but those of `NOT_COMPARED`, which do not change what is learned.
+    All settings but `NOT_COMPARED` must agree. solo-learn compares eight of them, and so would
+    resume a run with another seed or prior.
 
     Args:
         cfg: settings with solo-learn's defaults.
         kind: folder below `checkpoint.dir`: the method's name, or "linear".
     """
     parent = Path(cfg.checkpoint.dir) / kind
-    wanted = comparable(OmegaConf.to_container(cfg))
+    settings = comparable(OmegaConf.to_container(cfg))
     candidates = []
     for record in parent.glob("*/args.json"):
-        try:
+        with suppress(InputError):
             run = Run.open(record.parent)
-        except InputError:
-            continue
-        if comparable(OmegaConf.to_container(run.cfg)) == wanted:
-            candidates.append(run)
+            if comparable(OmegaConf.to_container(run.cfg)) == settings:
+                candidates.append(run)
     return max(candidates, key=lambda run: run.checkpoint.stat().st_mtime, default=None)
 
 

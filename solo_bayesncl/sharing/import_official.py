@@ -89,9 +89,9 @@ def _settings_of_record(official: OfficialCheckpoint, overrides: list[str]) -> D
             raise InputError(f"{override!r} cannot be put into the settings: {reason}") from error
     _check_weights(official, cfg)
     solo_bayesncl.register()
-    require_one_of(cfg.method, adapter().method_names(), "method", adapter().MORE)
+    require_one_of(cfg.method, adapter().method_names(), "method", adapter().OTHER_RELEASE)
     backbones = adapter().backbone_names()
-    require_one_of(cfg.backbone.get("name"), backbones, "backbone.name", adapter().MORE)
+    require_one_of(cfg.backbone.get("name"), backbones, "backbone.name", adapter().OTHER_RELEASE)
     with open_dict(cfg):
         cfg.data.num_classes = cfg.data.get("num_classes") or official.num_classes
         cfg.name = cfg.get("name") or cfg.method

@@ -1,10 +1,10 @@
 """Batches read by NVIDIA DALI: the images, order and indexes of the torchvision loader.
 
-Both releases leave order and epochs to DALI's reader, which shuffles by a seed of its own. Where
-the last batch of an epoch is incomplete, solo-learn drops it together with what was already read of
-the next epoch: epochs, and even batches, then hold an image twice and miss others. Here the order
-is given, and each epoch is a pipeline of its own that reads a list of files once. So an epoch
-depends on seed, epoch and process alone. The augmentations are solo-learn's.
+Both releases leave the order to DALI's reader, with a seed of its own. Where the last batch of an
+epoch is incomplete, solo-learn drops it together with what was already read of the next epoch, so
+that epochs, and even batches, hold an image twice and miss others. Here each epoch is a pipeline of
+its own that reads a list of files once: it depends on seed, epoch and process alone. The
+augmentations are solo-learn's.
 
 Building a pipeline took 10 ms, and 1.2 ms for every thousand files (CPU device, DALI 2.4).
 
@@ -34,7 +34,7 @@ with requires_dali():
     from nvidia.dali import fn, ops, pipeline_def, types
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-_AHEAD = 4  # batches that DALI may have begun when it reports an error
+_AHEAD = 4  # batches that DALI may have started on when it reports an error
 
 
 class DALILoader:
@@ -47,8 +47,8 @@ class DALILoader:
     Args:
         loader: the torchvision loader of an image folder, with or without labels.
         make_crops: builds the augmentations; called for every pipeline.
-        cfg: configuration completed by solo-learn's defaults.
-        trainer: Lightning's, which knows epoch, process and device.
+        cfg: settings with solo-learn's defaults.
+        trainer: Lightning's; has epoch, process and device.
 
     Raises:
         InputError: if the images do not fill a step.
@@ -57,13 +57,10 @@ class DALILoader:
     def __init__(
         self, loader: DataLoader, make_crops: Callable[[], Crops], cfg: DictConfig, trainer: Any
     ):
-        self.dataset = loader.dataset
-        self.files, self.targets = _files_and_targets(self.dataset)
+        self.files, self.targets = _files_and_targets(loader.dataset)
         self.order = SeededLoader.like(loader, cfg.seed, trainer)
         self.make_crops = make_crops
-        self.num_threads = cfg.data.num_workers
-        self.device = cfg.dali.device
-        self.seed = cfg.seed
+        self.cfg = cfg
         self.trainer = trainer
         if len(self) == 0:
             raise InputError(too_few_images(cfg, trainer.world_size))
@@ -75,15 +72,18 @@ class DALILoader:
         epoch, rank = self.trainer.current_epoch, self.trainer.global_rank
         self.order.sampler.set_epoch(epoch)
         indexes = [index for batch in self.order.batch_sampler for _, index in batch]
-        (seed,) = np.random.SeedSequence([self.seed, epoch, rank]).generate_state(1)
+        (seed,) = np.random.SeedSequence([self.cfg.seed, epoch, rank]).generate_state(1)
+        device = self.cfg.dali.device
+        # the model's GPU, which need not be that of the local rank
+        gpu = None if device == "cpu" else self.trainer.strategy.root_device.index or 0
         pipeline = _pipeline(
             [self.files[index] for index in indexes],
             indexes,
             self.make_crops(),
-            self.device,
+            device,
             batch_size=self.order.batch_size,
-            num_threads=self.num_threads,
-            device_id=self._device_id(),
+            num_threads=self.cfg.data.num_workers,
+            device_id=gpu,
             seed=int(seed),
         )
         pipeline.build()
@@ -103,7 +103,7 @@ class DALILoader:
         return [indexes, crops, targets]
 
     def _require_readable(self, indexes: list[int]) -> None:
-        """Raises `OSError` for the first file that cannot be read: DALI's errors name none."""
+        """Raises `OSError` naming the first file that cannot be read: DALI's errors name none."""
         for index in indexes:
             try:
                 with Image.open(self.files[index]) as image:
@@ -111,39 +111,27 @@ class DALILoader:
             except (OSError, SyntaxError) as error:
                 raise OSError(f"{self.files[index]}: {error}") from error
 
-    def _device_id(self) -> int | None:
-        """The model's GPU, which need not be that of the local rank; the CPU device has none."""
-        return None if self.device == "cpu" else self.trainer.strategy.root_device.index or 0
-
 
 class LabelledLoader(DALILoader):
-    """For the linear probe: batches are `(images, targets)`."""
+    """For the linear probe: its batches are `(images, targets)`."""
 
     def batch(self, indexes: Tensor, crops: list[Tensor], targets: Tensor) -> Any:
         (images,) = crops
         return images, targets
 
 
-class DALIDataModule(adapter().pl.LightningDataModule):
-    """Lightning's data module whose training loader is `make_loader(trainer)`."""
+def pretrain_loader(cfg: DictConfig, loader: DataLoader) -> Callable[[Any], DALILoader]:
+    """From the trainer to crops for pretraining of a torchvision loader's images.
 
-    def __init__(self, make_loader: Callable[[Any], DALILoader]):
-        super().__init__()
-        self.make_loader = make_loader
-
-    def train_dataloader(self) -> DALILoader:
-        return self.make_loader(self.trainer)
+    Raises:
+        InputError: for augmentations that DALI lacks.
+    """
+    return partial(DALILoader, loader, adapter().dali_augmentations(cfg), cfg)
 
 
-def pretrain_data(cfg: DictConfig) -> DALIDataModule:
-    """Crops for pretraining; raises `InputError` for augmentations that DALI lacks."""
-    make_crops = adapter().dali_augmentations(cfg)
-    return DALIDataModule(partial(DALILoader, adapter().pretrain_loader(cfg), make_crops, cfg))
-
-
-def linear_data(cfg: DictConfig, train_loader: DataLoader) -> DALIDataModule:
-    """Labelled images for the linear probe: those of a torchvision loader."""
-    return DALIDataModule(partial(LabelledLoader, train_loader, partial(probe_crops, cfg), cfg))
+def linear_loader(cfg: DictConfig, loader: DataLoader) -> Callable[[Any], LabelledLoader]:
+    """From the trainer to labelled images for the linear probe, those of a torchvision loader."""
+    return partial(LabelledLoader, loader, partial(_probe_crops, cfg), cfg)
 
 
 @pipeline_def(enable_conditionals=True)  # main's augmentations branch
@@ -161,8 +149,8 @@ def _files_and_targets(dataset: Any) -> tuple[list[str], Tensor]:
     return files, torch.full((len(files),), -1)
 
 
-def probe_crops(cfg: DictConfig) -> Crops:
-    """Random crop and flip of the linear probe, at the recipe's size: both releases fix 224 px."""
+def _probe_crops(cfg: DictConfig) -> Crops:
+    """Random crop and flip of the linear probe at the recipe's size; solo-learn's is 224 px."""
     crop = cfg.data.augmentations
     mean, std = statistics(cfg.data.dataset, crop)
     resize = ops.RandomResizedCrop(

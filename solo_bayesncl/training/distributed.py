@@ -1,4 +1,4 @@
-"""What the ranks of one run share: decisions of rank zero, validation images, batch norm."""
+"""What the ranks of a run share: decisions of rank zero and validation images."""
 
 import itertools
 import json
@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 from omegaconf import DictConfig
-from torch import nn
 from torch.utils.data import DataLoader
 
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.machine import number_of_processes
-from solo_bayesncl.training.sync_batchnorm import desynchronise, synchronise
 
 # torch's own for process groups of GPUs
 _TIMEOUT = timedelta(minutes=10)
@@ -41,7 +39,7 @@ def require_launched_as_configured(cfg: DictConfig) -> None:
 
 
 def _launcher() -> tuple[str, int | None]:
-    """(name, world size) of what has launched this process, if it was launched."""
+    """(launcher, world size) of this process; the world size is None if it was not launched."""
     if dist.is_available() and dist.is_torchelastic_launched():
         return "torchrun", int(os.environ["WORLD_SIZE"])
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS")  # of srun; a batch script alone has none
@@ -54,7 +52,7 @@ def _launcher() -> tuple[str, int | None]:
 def broadcast_from_rank_zero(
     trainer: Any, decide: Callable[[], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Decides on rank zero and yields the decision on every rank, however they were launched.
+    """Decides on rank zero and yields the decision on every rank, however ranks are launched.
 
     Ranks exchange it through a TCPStore at MASTER_ADDR:MASTER_PORT, because Lightning creates the
     process group, and may launch further ranks, inside `fit`; call that inside of this context.
@@ -95,49 +93,19 @@ def broadcast_from_rank_zero(
     yield decision  # inside this function, as `store` may be the server
 
 
-class SyncBatchNorm(adapter().pl.plugins.LayerSync):
-    """Batch norm over all processes on the CPU; that of torch, and so Lightning's, needs GPUs."""
-
-    def apply(self, model: nn.Module) -> nn.Module:
-        return synchronise(model)
-
-    def revert(self, model: nn.Module) -> nn.Module:
-        return desynchronise(model)
-
-
-class _Share:
-    """Batches of indexes: every image in one process, as many batches in each of them.
-
-    Lightning would repeat images to make the shares equal. Steps must be equally many, since
-    DDP synchronises buffers in each.
-    """
-
-    def __init__(self, images: int, batch_size: int, rank: int, world_size: int):
-        share = range(rank, images, world_size)
-        count = math.ceil(math.ceil(images / world_size) / batch_size)
-        if images // world_size < count:  # one would be empty: all images in every process
-            share, count = range(images), math.ceil(images / batch_size)
-        self.batches = [part.tolist() for part in np.array_split(share, count)]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
-
-
 def share_of(loader: DataLoader, trainer: Any) -> DataLoader:
-    """The part of a validation loader that is this process's.
+    """This process's share of a validation loader: every image in one process.
 
-    Shares differ by one image where their number does not divide that of the images, so means over
-    them are to be weighted.
+    Lightning would repeat images to make the shares equal. Here they may differ by one image, so
+    means over processes must be weighted. The number of batches is the same in every process, since
+    DDP synchronises buffers at each.
     """
-    if trainer.world_size == 1:
+    images, processes = len(loader.dataset), trainer.world_size
+    if processes == 1:
         return loader
-    return DataLoader(
-        loader.dataset,
-        batch_sampler=_Share(
-            len(loader.dataset), loader.batch_size, trainer.global_rank, trainer.world_size
-        ),
-        **worker_options(loader),
-    )
+    share = range(trainer.global_rank, images, processes)
+    count = math.ceil(math.ceil(images / processes) / loader.batch_size)
+    if images // processes < count:  # a batch would be empty: all images in every process
+        share, count = range(images), math.ceil(images / loader.batch_size)
+    batches = [part.tolist() for part in np.array_split(share, count)]
+    return DataLoader(loader.dataset, batch_sampler=batches, **worker_options(loader))

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError, require_one_of
 
-# raised in every run by settings that solo-learn chooses, so that a user can do nothing about them
+# raised in every run because of what solo-learn does, so a user can do nothing about them
 _IGNORED_WARNINGS = (
     ".*does not have many workers.*",
     ".*pin_memory.*",
@@ -39,8 +39,8 @@ def prepare_solo_learn() -> None:
 
 
 def check_release(cfg: DictConfig) -> None:
-    """Raises `InputError` for what the installed release does not have."""
-    note = adapter().MORE
+    """Raises `InputError` for backbones, formats and settings that the installed release lacks."""
+    note = adapter().OTHER_RELEASE
     require_one_of(cfg.backbone.name, adapter().backbone_names(), "backbone.name", note)
     require_one_of(cfg.data.get("format", "image_folder"), adapter().FORMATS, "data.format", note)
     adapter().check(cfg)

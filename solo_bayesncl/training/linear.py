@@ -10,12 +10,8 @@ from torch import nn
 
 from solo_bayesncl import runs
 from solo_bayesncl.adapters import adapter
-from solo_bayesncl.data.transforms import (
-    evaluation_transform,
-    labelled_size,
-    probe_transform,
-    statistics,
-)
+from solo_bayesncl.adapters.datasets import statistics
+from solo_bayesncl.data.transforms import evaluation_transform, labelled_size, probe_transform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import check_linear, data_errors_as_input_errors
 from solo_bayesncl.recipes.image_sizes import require_image_sizes
@@ -31,8 +27,8 @@ from solo_bayesncl.training.trainer import fit
 def train_linear(cfg: DictConfig) -> Path:
     """Trains a linear classifier on a frozen backbone as solo-learn's `main_linear.py` does.
 
-    Every weight of the backbone is loaded or the checkpoint is refused, and the stem (3x3 for
-    CIFAR) is inferred from the weights; solo-learn loads what happens to fit.
+    The checkpoint must hold every weight of the backbone, whose stem (3x3 for CIFAR) is inferred
+    from them; solo-learn loads what happens to fit.
 
     Args:
         cfg: a recipe; changed in place.
@@ -68,26 +64,25 @@ def train_linear(cfg: DictConfig) -> Path:
     )
     mixup_func, loss_func = _mixup(cfg)
     model = adapter().linear_model(backbone, cfg, loss_func=loss_func, mixup_func=mixup_func)
-    if not cfg.get("performance", {}).get("disable_channel_last", False):
-        model = model.to(memory_format=torch.channels_last)
 
     with data_errors_as_input_errors(cfg):
         train_loader, val_loader = adapter().labelled_loaders(
-            cfg,
-            _train_transform(cfg),
-            evaluation_transform(cfg.data.dataset, cfg.data.augmentations),
+            cfg, _train_transform(cfg), evaluation_transform(cfg.data.dataset, crop)
         )
         if cfg.data.format == "dali":
-            from solo_bayesncl.training.dali import linear_data  # DALI is optional
+            from solo_bayesncl.training.dali import linear_loader  # an optional dependency
 
-            return fit(model, cfg, "linear", None, val_loader, linear_data(cfg, train_loader))
+            train_loader = linear_loader(cfg, train_loader)
     return fit(model, cfg, "linear", train_loader, val_loader)
 
 
 def _backbone_weights(path: Path) -> dict[str, torch.Tensor]:
-    weights = runs.load_weights(path)
     prefix = "backbone."
-    weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    weights = {
+        name.removeprefix(prefix): weight
+        for name, weight in runs.load_weights(path).items()
+        if name.startswith(prefix)
+    }
     if not weights:
         raise InputError(f"pretrained_feature_extractor={path} holds no backbone weights.")
     return weights
@@ -119,11 +114,7 @@ def _mixup(cfg: DictConfig) -> tuple[Mixup | None, nn.Module | None]:
     smoothing = cfg.get("label_smoothing") or 0.0
     mixup, cutmix = cfg.get("mixup") or 0.0, cfg.get("cutmix") or 0.0
     if mixup > 0 or cutmix > 0:
-        mix = Mixup(
-            mixup_alpha=mixup,
-            cutmix_alpha=cutmix,
-            label_smoothing=smoothing,
-            num_classes=cfg.data.num_classes,
-        )
+        classes = cfg.data.num_classes
+        mix = Mixup(mixup, cutmix, label_smoothing=smoothing, num_classes=classes)
         return mix, SoftTargetCrossEntropy()
     return None, LabelSmoothingCrossEntropy(smoothing) if smoothing > 0 else None

@@ -1,4 +1,4 @@
-"""Training curves: `metrics.csv` in the run's folder, beside TensorBoard or Weights & Biases."""
+"""Training curves: `metrics.csv`, TensorBoard or Weights & Biases, and the progress bar."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ class CurvesLogger(_loggers.CSVLogger):
     per metric. Rows are appended. A resumed run continues the file where its checkpoint was.
 
     Args:
-        folder: the run's folder; `version` is its name, which solo-learn's Checkpointer uses.
+        folder: the run's; solo-learn's Checkpointer takes its name from `version`.
 
     Attributes:
         latest: name -> value that was logged last.
@@ -41,10 +41,6 @@ class CurvesLogger(_loggers.CSVLogger):
     def experiment(self) -> "_Rows":
         """What `CSVLogger` logs to."""
         return self._rows
-
-    def resume(self, step: int) -> None:
-        """Continues the rows of an interrupted run, up to `step` (optimizer steps done)."""
-        self._rows.resume(step)
 
     def record_epoch(self, trainer: Any) -> None:
         """Writes the values of the epoch that ends, so that a checkpoint never precedes them.
@@ -62,7 +58,7 @@ class CurvesLogger(_loggers.CSVLogger):
             self.save()
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Settings are in `args.json`."""
+        """Does nothing: settings are in `args.json`."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """As Lightning's; keeps the values for the progress bar."""
@@ -79,11 +75,11 @@ class _Rows:
     def __init__(self, path: Path):
         self.path = path
         self.columns = ["epoch", "step"]
-        self.rows: list[dict[str, Any]] = []  # not yet written for good
-        self.end = 0  # of the rows in the file that are complete, in bytes
+        self.rows: list[dict[str, Any]] = []  # not in the file, or the open one
+        self.end = 0  # of the complete rows in the file, in bytes
 
     def resume(self, step: int) -> None:
-        """Keeps the file's rows before `step`."""
+        """Continues the file of an interrupted run: keeps its rows before `step`."""
         if self.path.exists():
             whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
             reader = csv.DictReader(io.StringIO(whole))
@@ -101,12 +97,13 @@ class _Rows:
         self.rows[-1].update({name: f"{float(value):.6g}" for name, value in values.items()})
 
     def save(self) -> None:
-        """Writes what is not written yet; the whole file only where a column is new."""
+        """Appends what is new; writes the whole file only if a column is new."""
         if not self.rows:
             return
         new = [name for row in self.rows for name in row if name not in self.columns]
-        if new or not self.end or not self.path.exists():
-            complete = [*self._read(), *self.rows[:-1]]
+        appendable = self.end > 0 and self.path.exists()
+        if new or not appendable:
+            complete = [*(self._read() if appendable else []), *self.rows[:-1]]
             self.columns += dict.fromkeys(new)
             written = self._text([dict(zip(self.columns, self.columns, strict=True)), *complete])
             files.write_bytes(self.path, written + self._text(self.rows[-1:]))
@@ -121,8 +118,6 @@ class _Rows:
         self.rows = self.rows[-1:]
 
     def _read(self) -> list[dict[str, Any]]:
-        if not self.end or not self.path.exists():
-            return []
         text = self.path.read_bytes()[: self.end].decode()
         return list(csv.DictReader(io.StringIO(text, newline="")))
 
@@ -132,27 +127,43 @@ class _Rows:
         return text.getvalue().encode()
 
 
+class LossProgressBar(adapter().pl.callbacks.TQDMProgressBar):
+    """Progress bar with the loss terms that a `CurvesLogger`, the first logger, logged last.
+
+    Lightning reads what is logged with `prog_bar=True` from the GPU each time that it draws the
+    bar: it would wait for the GPU at every step.
+    """
+
+    def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, str]:
+        """Name without `_step` -> value, in nats."""
+        return {
+            name.removesuffix("_step"): f"{value:.3g}"
+            for name, value in trainer.loggers[0].latest.items()
+            if name.endswith("_loss_step")
+        }
+
+
 def make_loggers(cfg: DictConfig, folder: RunFolder, resume_step: int | None) -> list:
     """The curves' logger, then Weights & Biases' or TensorBoard's.
 
     Args:
         cfg: settings with solo-learn's defaults.
         folder: the run's.
-        resume_step: optimizer steps of the checkpoint that the run continues, None for a new one.
+        resume_step: optimizer steps of the checkpoint that the run continues from, if any.
 
     Raises:
         InputError: if Weights & Biases is enabled but not installed.
     """
     curves = CurvesLogger(folder.path)
     if resume_step is not None:
-        curves.resume(resume_step)
+        curves.experiment.resume(resume_step)
     if cfg.wandb.enabled:
         other = _wandb_logger(cfg, folder)
     else:
         other = _loggers.TensorBoardLogger(
             cfg.checkpoint.dir,
-            name=folder.parent.name,
-            version=folder.version,
+            name=folder.path.parent.name,
+            version=folder.path.name,
             default_hp_metric=False,
         )
     if cfg.data.get("no_labels", False):
@@ -162,7 +173,7 @@ def make_loggers(cfg: DictConfig, folder: RunFolder, resume_step: int | None) ->
 
 
 def leave_out_class_metrics(logger: Any) -> None:
-    """Makes a logger drop metrics of classes, for images without labels."""
+    """Makes a logger drop `CLASS_METRICS`, for images without labels."""
     log = logger.log_metrics
 
     def log_metrics(metrics: dict[str, float], step: int | None = None) -> None:
@@ -185,7 +196,7 @@ def _wandb_logger(cfg: DictConfig, folder: RunFolder) -> Any:
         entity=None if cfg.wandb.entity == "None" else cfg.wandb.entity,
         offline=cfg.wandb.offline,
         resume="allow" if folder.continues else None,
-        id=folder.version,  # the same on all ranks; wandb would choose one on rank zero
+        id=folder.path.name,  # the same on all ranks; wandb's own is known on rank zero only
     )
     logger.log_hyperparams(OmegaConf.to_container(cfg))
     return logger

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
 from solo_bayesncl.adapters import adapter
@@ -20,8 +19,8 @@ from solo_bayesncl.training.environment import (
 )
 from solo_bayesncl.training.trainer import fit
 
-# methods of solo-learn whose loss takes any number of views; ours say so themselves
-ANY_VIEWS = ("simclr", "supcon", "wmse", "mae")
+# solo-learn's methods whose loss takes any number of views; ours: see `check_contrastive`
+_ANY_VIEWS = ("simclr", "supcon", "wmse", "mae")
 
 
 def pretrain(cfg: DictConfig) -> Path:
@@ -39,20 +38,18 @@ def pretrain(cfg: DictConfig) -> Path:
     cfg = prepare(cfg)
     adapter().pl.seed_everything(cfg.seed, workers=True)
     model = build(cfg)
-    if not cfg.get("performance", {}).get("disable_channel_last", False):
-        model = model.to(memory_format=torch.channels_last)
     with data_errors_as_input_errors(cfg):
         val_loader = _val_loader(cfg)
-        if cfg.data.format == "dali":
-            from solo_bayesncl.training.dali import pretrain_data  # DALI is optional
-
-            return fit(model, cfg, cfg.method, None, val_loader, pretrain_data(cfg))
         train_loader = adapter().pretrain_loader(cfg)
+        if cfg.data.format == "dali":
+            from solo_bayesncl.training.dali import pretrain_loader  # an optional dependency
+
+            train_loader = pretrain_loader(cfg, train_loader)
     return fit(model, cfg, cfg.method, train_loader, val_loader)
 
 
 def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
-    """Checks a recipe and fits it to the machine and to solo-learn: what a run records.
+    """Checks a recipe, fits it to the machine and adds solo-learn's defaults: what a run records.
 
     Args:
         cfg: the recipe; changed in place.
@@ -65,7 +62,7 @@ def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
     fit_to_machine(cfg)
     prepare_solo_learn()
     register()
-    require_one_of(cfg.method, adapter().method_names(), "method", adapter().MORE)
+    require_one_of(cfg.method, adapter().method_names(), "method", adapter().OTHER_RELEASE)
     check_release(cfg)
     with model_errors_as_input_errors(cfg):
         cfg = adapter().pretrain_cfg(cfg)
@@ -75,7 +72,7 @@ def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
 
 
 def _check_views(cfg: DictConfig) -> None:
-    """Raises `InputError` for views that the losses of solo-learn's methods do not compare."""
+    """Raises `InputError` for crops that the method's loss does not take."""
     rows = cfg.optimizer.batch_size * len(cfg.devices) * cfg.num_nodes
     if rows < 2:
         raise InputError("optimizer.batch_size=1: one image has no negatives. Give at least 2.")
@@ -84,7 +81,7 @@ def _check_views(cfg: DictConfig) -> None:
     method, base = adapter().method(cfg.method), adapter().BaseMethod
     takes_small = method is not None and method.multicrop_forward is not base.multicrop_forward
     large, small = cfg.data.num_large_crops, cfg.data.num_small_crops
-    if (large != 2 and cfg.method not in ANY_VIEWS) or (small and not takes_small):
+    if (large != 2 and cfg.method not in _ANY_VIEWS) or (small and not takes_small):
         raise InputError(
             f"method={cfg.method} compares 2 large crops{' and small ones' if takes_small else ''},"
             f" but augmentations give {large} of {cfg.augmentations[0].crop_size} px and {small} "
@@ -101,7 +98,7 @@ def build(cfg: DictConfig):
 
 
 def _image_sizes(cfg: DictConfig) -> dict[str, int]:
-    """Sizes of the backbone's inputs in px, by the setting that decides on them."""
+    """Setting -> size in px of the backbone's inputs that it determines."""
     sizes = {
         f"augmentations.{index}.crop_size": augmentation.crop_size
         for index, augmentation in enumerate(cfg.augmentations)

@@ -1,4 +1,4 @@
-"""Where a run is written, and which checkpoint it resumes."""
+"""Where a run is written, and from which checkpoint it resumes."""
 
 import logging
 import tempfile
@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from solo_bayesncl import runs
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
 
 _logger = logging.getLogger(__name__)
@@ -19,18 +20,12 @@ class RunFolder:
     """A run's folder, `<checkpoint.dir>/<kind>/<version>/`.
 
     Attributes:
-        parent: `<checkpoint.dir>/<kind>`; the kind is the method's name, or "linear".
-        version: the folder's name.
-        resume_point: checkpoint to start from, None for a new run.
+        path: the folder; the kind is the method's name, or "linear".
+        resume_point: checkpoint to resume from, None for a new run.
     """
 
-    parent: Path
-    version: str
+    path: Path
     resume_point: Path | None
-
-    @property
-    def path(self) -> Path:
-        return self.parent / self.version
 
     @property
     def continues(self) -> bool:
@@ -43,15 +38,14 @@ class RunFolder:
 
     @classmethod
     def from_json(cls, content: dict[str, str | None]) -> "RunFolder":
-        resume_point = content["resume_point"]
-        return cls(Path(content["parent"]), content["version"], resume_point and Path(resume_point))
+        return cls(**{name: value and Path(value) for name, value in content.items()})
 
 
 def resolve_run_folder(model: nn.Module, cfg: DictConfig, kind: str) -> RunFolder:
-    """Where a run starts and what its folder is called; to be decided on rank zero alone.
+    """The folder and the resume point of a run; a new folder's name is random.
 
     Args:
-        model: whose weights the checkpoint must fit.
+        model: the checkpoint must have its weights' names and shapes.
         cfg: settings with solo-learn's defaults.
         kind: the method's name, or "linear".
 
@@ -59,29 +53,18 @@ def resolve_run_folder(model: nn.Module, cfg: DictConfig, kind: str) -> RunFolde
         InputError: if the checkpoint cannot be read or does not fit, or nothing can be written.
     """
     parent = Path(cfg.checkpoint.dir) / kind
-    resume_point = find_resume_point(cfg, kind)
+    resume_point = _resume_point(cfg, kind)
     if resume_point is not None:
         runs.require_fit(model, runs.load_weights(resume_point), resume_point)
     continues = resume_point is not None and resume_point.parent.parent == parent
     version = resume_point.parent.name if continues else runs.new_version(parent)
     _require_writable(parent)
-    return RunFolder(parent, version, resume_point)
+    return RunFolder(parent / version, resume_point)
 
 
-def find_resume_point(cfg: DictConfig, kind: str) -> Path | None:
-    """The checkpoint to continue from, if any.
-
-    Args:
-        cfg: settings with solo-learn's defaults.
-        kind: the method's name, or "linear".
-
-    Raises:
-        InputError: if `resume_from_checkpoint` cannot be read.
-    """
+def _resume_point(cfg: DictConfig, kind: str) -> Path | None:
     if cfg.resume_from_checkpoint is not None:
-        path = runs.checkpoint_at(cfg.resume_from_checkpoint, "resume_from_checkpoint")
-        runs.load_checkpoint(path)
-        return path
+        return runs.checkpoint_at(cfg.resume_from_checkpoint, "resume_from_checkpoint")
     run = runs.find_resumable(cfg, kind) if cfg.auto_resume.enabled else None
     if run is None:
         return None
@@ -96,3 +79,25 @@ def _require_writable(parent: Path) -> None:
             pass
     except OSError as error:
         raise InputError(f"checkpoint.dir={parent.parent} cannot be written: {error}.") from error
+
+
+def require_training_state(checkpoint: Path) -> int:
+    """The optimizer steps done before a checkpoint that training can resume from.
+
+    Raises:
+        InputError: if it holds weights only, or the next major version of Lightning wrote it:
+            Lightning would take such a run for finished.
+    """
+    content = runs.load_checkpoint(checkpoint)
+    written, installed = content.get("pytorch-lightning_version", "0"), adapter().pl.__version__
+    reason = None
+    if "optimizer_states" not in content:
+        reason = "it holds weights but no optimizer state"
+    elif int(written.split(".")[0]) > int(installed.split(".")[0]):
+        reason = f"Lightning {written} wrote it, and {installed} is installed"
+    if reason is not None:
+        raise InputError(
+            f"Training cannot resume from {checkpoint}: {reason}. To train anew, set "
+            "resume_from_checkpoint=null and auto_resume.enabled=False."
+        )
+    return content["global_step"]

@@ -1,11 +1,9 @@
 """Random numbers that depend on the seed and the place in training, not on the method or layout.
 
-Methods that are compared at one seed see the same images in the same order with the same
-augmentations, although one draws more numbers than another when it is built or in its steps. So do
-a run in one process and the same run in several, with any number of loader processes: a batch of
-all processes together holds the same images for any number of them. An interrupted run goes on as
-if it had not been. DALI takes the order from here, and its pipeline has a seed of its own, of
-(seed, epoch, process).
+At one seed, all methods see the same images in the same order with the same augmentations, however
+many numbers their construction and their steps draw. So do runs in any number of processes and of
+loader processes: the global batches hold the same images. A resumed run goes on as if it had not
+been interrupted. DALI takes the order from here; its pipelines are seeded in `training.dali`.
 """
 
 import random
@@ -21,7 +19,7 @@ from solo_bayesncl.data.loaders import worker_options
 
 Callback = adapter().pl.callbacks.Callback
 
-# what numbers are drawn for, so that no two purposes share them
+# purposes of random numbers, so that no two share them
 _ORDER, _SAMPLE, _STEP = range(3)
 
 
@@ -30,17 +28,17 @@ def _seed_of(seed: int, purpose: int, *place: int) -> int:
     return int(state >> np.uint64(1))  # torch takes 63 bits
 
 
+def _seed_generators(seed_torch: Callable[[int], Any], seed: int) -> None:
+    seed_torch(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 class SeededSamples(Dataset):
-    """A data set whose samples are augmented by random numbers of (seed, epoch, index).
+    """A data set that draws the augmentations of a sample by (seed, epoch, index).
 
-    The epoch comes with the index, so that loader processes may outlive an epoch.
-
-    Args:
-        samples: draws from the generators of torch, numpy and Python.
-        seed: the run's.
-
-    Attributes:
-        epoch: of an index that comes alone.
+    It is indexed by (epoch, index), so that loader processes may outlive an epoch; `epoch` is that
+    of an index alone.
     """
 
     def __init__(self, samples: Dataset, seed: int):
@@ -55,17 +53,15 @@ class SeededSamples(Dataset):
         """The sample at (epoch, index), or at an index."""
         epoch, index = place if isinstance(place, tuple) else (self.epoch, place)
         state = _seed_of(self.seed, _SAMPLE, epoch, index)
-        torch.default_generator.manual_seed(state)
-        np.random.seed(state % 2**32)
-        random.seed(state)
+        _seed_generators(torch.default_generator.manual_seed, state)  # of the CPU alone
         return self.samples[index]
 
 
 class SeededOrder(DistributedSampler):
-    """This process's share of all samples, in an order of (seed, epoch), as (epoch, index).
+    """(epoch, index) of this process's share of all samples, in an order of (seed, epoch).
 
-    Lightning replaces no sampler of this class, and tells it the epoch; the loader does so before,
-    since Lightning 2 starts the loader's processes before it tells anybody that an epoch starts.
+    As a `DistributedSampler` it is not replaced by Lightning, which also calls its `set_epoch`, but
+    in Lightning 2 only after the loader's processes have started: `SeededLoader` calls it before.
     """
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -73,12 +69,10 @@ class SeededOrder(DistributedSampler):
 
 
 class SeededLoader(DataLoader):
-    """A loader that tells its order the epoch when a pass begins, with its first batch.
+    """A loader that sets the epoch of its order when the first batch is drawn.
 
-    Lightning asks for the iterator of a resumed run before it knows the epoch.
-
-    Args:
-        current_epoch: says what epoch it is.
+    It cannot do so earlier: Lightning creates the iterator of a resumed run before it restores the
+    epoch, which `current_epoch` returns.
     """
 
     def __init__(self, *args: Any, current_epoch: Callable[[], int], **kwargs: Any):
@@ -87,12 +81,12 @@ class SeededLoader(DataLoader):
 
     @classmethod
     def like(cls, loader: DataLoader, seed: int, trainer: Any) -> "SeededLoader":
-        """Shuffled batches of the loader's samples, or this process's share of each batch.
+        """Shuffled batches of the loader's samples: this process's share of the global batches.
 
         Args:
-            loader: gives the samples, the size of a batch in a process, and how to load.
+            loader: has the samples, the batch size of a process and the worker options.
             seed: the run's.
-            trainer: Lightning's, which knows the epoch and the processes.
+            trainer: Lightning's; has the epoch, the rank and the world size.
         """
         order = SeededOrder(
             loader.dataset,
@@ -119,12 +113,9 @@ class SeededLoader(DataLoader):
 
 
 class SeededSteps(Callback):
-    """Seeds what a step draws (noise of a gate, mixup) by (seed, epoch, step, process).
+    """Seeds what a step draws (noise of a gate, mixup) by (seed, epoch, step, rank).
 
-    So the loss curve of a gate that samples does depend on the number of processes.
-
-    Args:
-        seed: the run's.
+    So the loss curve of a gate with noise does depend on the number of processes.
     """
 
     def __init__(self, seed: int):
@@ -134,7 +125,4 @@ class SeededSteps(Callback):
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, *unused: Any
     ) -> None:
         place = (trainer.current_epoch, batch_idx, trainer.global_rank)
-        state = _seed_of(self.seed, _STEP, *place)
-        torch.manual_seed(state)
-        np.random.seed(state % 2**32)
-        random.seed(state)
+        _seed_generators(torch.manual_seed, _seed_of(self.seed, _STEP, *place))

@@ -1,17 +1,15 @@
-"""Batch normalisation over the batches of all processes, on any device. Torch only.
-
-torch's own `SyncBatchNorm` is for GPUs; this one is for the CPU (gloo), where speed matters less.
-"""
+"""Batch normalisation over all processes on the CPU: torch's own `SyncBatchNorm` is for GPUs."""
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.losses import full_precision
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Every process uses the sum, so the gradient of a term is the sum of what they send back."""
+    """All-reduce whose gradient is also a sum over processes, since each of them uses the sum."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -27,8 +25,8 @@ class _SumOverProcesses(torch.autograd.Function):
 class _Synchronised(nn.modules.batchnorm._BatchNorm):
     """In training: mean and variance of the rows of all processes, which may hold unequal numbers.
 
-    Values, gradients and running statistics are those of one process with all rows. Everything
-    else (evaluation, a single process) is torch's own.
+    Values, gradients and running statistics are those of one process with all rows. In evaluation
+    and in a single process it is torch's own layer.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,7 +36,7 @@ class _Synchronised(nn.modules.batchnorm._BatchNorm):
             return super().forward(x)
         self._check_input_dim(x)
         rows = full_precision(x)
-        others = [0, *range(2, rows.ndim)]  # all dimensions but that of the channels
+        others = [0, *range(2, rows.ndim)]  # all dimensions but the channels
         shape = (1, -1, *[1] * (rows.ndim - 2))
 
         # in float64, as torch itself accumulates on the CPU
@@ -68,7 +66,7 @@ class _Synchronised(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        """Moves the running statistics as torch does: by `momentum`, or to the average of all."""
+        """Updates the running statistics as torch does: by `momentum`, or to the mean of all."""
         if self.running_mean is None:
             return
         self.num_batches_tracked.add_(1)
@@ -77,38 +75,25 @@ class _Synchronised(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_(variance.to(self.running_var), momentum)
 
 
-class SyncBatchNorm1d(_Synchronised, nn.BatchNorm1d):
-    """`nn.BatchNorm1d` over all processes."""
-
-
-class SyncBatchNorm2d(_Synchronised, nn.BatchNorm2d):
-    """`nn.BatchNorm2d` over all processes."""
-
-
-class SyncBatchNorm3d(_Synchronised, nn.BatchNorm3d):
-    """`nn.BatchNorm3d` over all processes."""
-
-
 _SYNCHRONISED = {
-    nn.BatchNorm1d: SyncBatchNorm1d,
-    nn.BatchNorm2d: SyncBatchNorm2d,
-    nn.BatchNorm3d: SyncBatchNorm3d,
+    plain: type(f"Sync{plain.__name__}", (_Synchronised, plain), {})
+    for plain in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 }
 _PLAIN = {synchronised: plain for plain, synchronised in _SYNCHRONISED.items()}
 
 
-def synchronise(model: nn.Module) -> nn.Module:
-    """Makes batch-norm layers of `model` normalise over all processes, in place.
+class SyncBatchNorm(adapter().pl.plugins.LayerSync):
+    """Makes batch-norm layers normalise over all processes, in place; Lightning's plugin.
 
     The layers stay the same objects: parameters, names in the `state_dict` and hooks are untouched.
     Subclasses of torch's layers, which may do more than normalise, stay as they are.
     """
-    return _change_class(model, _SYNCHRONISED)
 
+    def apply(self, model: nn.Module) -> nn.Module:
+        return _change_class(model, _SYNCHRONISED)
 
-def desynchronise(model: nn.Module) -> nn.Module:
-    """Undoes `synchronise`, in place."""
-    return _change_class(model, _PLAIN)
+    def revert(self, model: nn.Module) -> nn.Module:
+        return _change_class(model, _PLAIN)
 
 
 def _change_class(model: nn.Module, classes: dict[type, type]) -> nn.Module:

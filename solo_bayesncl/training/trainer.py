@@ -3,9 +3,11 @@
 import inspect
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
@@ -15,10 +17,14 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors, too_few_images
 from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.training import distributed
-from solo_bayesncl.training.loggers import make_loggers
-from solo_bayesncl.training.progress_bar import LossProgressBar
-from solo_bayesncl.training.run_folder import RunFolder, resolve_run_folder
+from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
+from solo_bayesncl.training.run_folder import (
+    RunFolder,
+    require_training_state,
+    resolve_run_folder,
+)
 from solo_bayesncl.training.seeding import SeededLoader, SeededSteps
+from solo_bayesncl.training.sync_batchnorm import SyncBatchNorm
 
 _logger = logging.getLogger(__name__)
 
@@ -27,9 +33,8 @@ def fit(
     model: Any,
     cfg: DictConfig,
     kind: str,
-    train_loader: DataLoader | None,
+    train_loader: DataLoader | Callable[[Any], Any],
     val_loader: DataLoader | None,
-    datamodule: Any = None,
 ) -> Path:
     """Trains and returns the run's folder, `<checkpoint.dir>/<kind>/<version>/`.
 
@@ -37,17 +42,23 @@ def fit(
         model: a Lightning module.
         cfg: settings with solo-learn's defaults, fitted to the machine.
         kind: the method's name, or "linear".
-        train_loader: None with a datamodule.
+        train_loader: torchvision's, or a function from the Lightning trainer to DALI's.
         val_loader: None without validation.
-        datamodule: DALI's.
 
     Raises:
         InputError: for data, checkpoints or settings that cannot be used.
     """
     distributed.require_launched_as_configured(cfg)
-    if train_loader is not None:
-        _require_full_batch(train_loader, cfg)
-    trainer = adapter().pl.Trainer(**_trainer_options(cfg, train_loader))
+    if not cfg.get("performance", {}).get("disable_channel_last", False):
+        model.to(memory_format=torch.channels_last)
+    options = _trainer_options(cfg)
+    if isinstance(train_loader, DataLoader):
+        processes = number_of_processes(cfg)
+        steps = len(train_loader.dataset) // (train_loader.batch_size * processes)
+        if steps == 0:
+            raise InputError(too_few_images(cfg, processes))
+        options.setdefault("log_every_n_steps", min(50, steps))
+    trainer = adapter().pl.Trainer(**options)
     with distributed.broadcast_from_rank_zero(
         trainer, lambda: resolve_run_folder(model, cfg, kind).as_json()
     ) as decision:
@@ -56,14 +67,21 @@ def fit(
             _logger.info("That run is finished: nothing to do.")
             return folder.path
         resume_step = None
-        if folder.continues:
-            resume_step = runs.load_checkpoint(folder.resume_point)["global_step"]
+        if folder.resume_point is not None:
+            step = require_training_state(folder.resume_point)
+            resume_step = step if folder.continues else None
         trainer.loggers = make_loggers(cfg, folder, resume_step)
         if cfg.checkpoint.enabled:
             trainer.callbacks.append(_checkpointer(cfg, folder))
         try:
             with data_errors_as_input_errors(cfg):
-                _run(trainer, model, cfg, train_loader, val_loader, datamodule, folder.resume_point)
+                if isinstance(train_loader, DataLoader):
+                    train_loader = SeededLoader.like(train_loader, cfg.seed, trainer)
+                else:
+                    train_loader = train_loader(trainer)
+                if val_loader is not None:
+                    val_loader = distributed.share_of(val_loader, trainer)
+                trainer.fit(model, train_loader, val_loader, ckpt_path=folder.resume_point)
         except InputError:
             started = trainer.current_epoch > 0 or list(folder.path.glob("*.ckpt"))
             if trainer.is_global_zero and not started:
@@ -74,71 +92,43 @@ def fit(
     return folder.path
 
 
-def _run(
-    trainer: Any,
-    model: Any,
-    cfg: DictConfig,
-    train_loader: DataLoader | None,
-    val_loader: DataLoader | None,
-    datamodule: Any,
-    resume_point: Path | None,
-) -> None:
-    if val_loader is not None:
-        val_loader = distributed.share_of(val_loader, trainer)
-    if datamodule is not None:
-        datamodule.val_dataloader = lambda: [] if val_loader is None else val_loader
-        trainer.fit(model, datamodule=datamodule, ckpt_path=resume_point)
-    else:
-        train_loader = SeededLoader.like(train_loader, cfg.seed, trainer)
-        trainer.fit(model, train_loader, val_loader, ckpt_path=resume_point)
-
-
 def _checkpointer(cfg: DictConfig, folder: RunFolder) -> Any:
     checkpointer = adapter().Checkpointer(
         cfg,
-        logdir=folder.parent,
+        logdir=folder.path.parent,
         frequency=cfg.checkpoint.frequency,
         keep_prev=cfg.checkpoint.keep_prev,
     )
-    # the next checkpoint replaces the one that is continued, unless that was given by name
-    replaces = folder.continues and cfg.resume_from_checkpoint is None
-    checkpointer.continued = folder.resume_point if replaces else None
+    # the next checkpoint replaces the resumed one, unless a setting names that
+    if folder.continues and cfg.resume_from_checkpoint is None:
+        checkpointer.continued = folder.resume_point
     return checkpointer
 
 
-def _require_full_batch(loader: DataLoader, cfg: DictConfig) -> None:
-    """Raises `InputError` for data that do not fill one batch of all processes."""
-    if _steps_per_epoch(loader, cfg) == 0:
-        raise InputError(too_few_images(cfg, number_of_processes(cfg)))
-
-
-def _steps_per_epoch(loader: DataLoader, cfg: DictConfig) -> int:
-    return len(loader.dataset) // (loader.batch_size * number_of_processes(cfg))
-
-
-def _trainer_options(cfg: DictConfig, train_loader: DataLoader | None) -> dict[str, Any]:
+def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
     pl = adapter().pl
     callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch"), SeededSteps(cfg.seed)]
     if cfg.get("enable_progress_bar", True):
         callbacks.append(LossProgressBar())
     accepted = inspect.signature(pl.Trainer.__init__).parameters
-    given = OmegaConf.to_container(cfg)
-    options = {name: given[name] for name in given if name in accepted}
+    settings = OmegaConf.to_container(cfg)
+    options = {name: value for name, value in settings.items() if name in accepted}
     options.pop("resume_from_checkpoint", None)
     options.update(
-        logger=False,  # set when the run's folder is known
+        logger=False,  # `fit` adds loggers when it has the run's folder
         callbacks=callbacks,
         enable_checkpointing=False,
         devices=len(cfg.devices) if cfg.accelerator == "cpu" else list(cfg.devices),
         precision=adapter().precision(cfg.precision),
-        strategy=adapter().strategy(cfg.strategy),
-        enable_model_summary=given.get("enable_model_summary", False),
+        enable_model_summary=settings.get("enable_model_summary", False),
     )
-    if "log_every_n_steps" not in given and train_loader is not None:
-        options["log_every_n_steps"] = max(1, min(50, _steps_per_epoch(train_loader, cfg)))
     # the loaders are already split among processes; the key has another name in Lightning 1
     for name in {"use_distributed_sampler", "replace_sampler_ddp"} & accepted.keys():
         options[name] = False
+    if cfg.strategy == "auto":
+        del options["strategy"]  # Lightning 1 has another name for its default
+    elif cfg.strategy == "ddp":
+        options["strategy"] = pl.strategies.DDPStrategy(find_unused_parameters=False)
     if cfg.accelerator == "cpu" and options.pop("sync_batchnorm", False):
-        options["plugins"] = [distributed.SyncBatchNorm()]
+        options["plugins"] = [SyncBatchNorm()]
     return options

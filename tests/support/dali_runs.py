@@ -106,7 +106,7 @@ def pretrain(folder: Path, out: Path, *overrides: str, name: str = "ncl", own_en
         out: for the run.
         overrides: more of them; there is no validation unless they give `data.val_path`.
         name: the recipe.
-        own_encodes: None for our data module, else whether solo-learn's encodes indexes in labels.
+        own_encodes: None for our loader, else whether solo-learn's encodes indexes in labels.
 
     Returns:
         The steps of this process.
@@ -122,15 +122,22 @@ def pretrain(folder: Path, out: Path, *overrides: str, name: str = "ncl", own_en
     with ExitStack() as stack:
         stack.enter_context(recorded(method, steps))
         if own_encodes is not None:
-            own = partial(solo_learns_data, encode=own_encodes)
-            stack.enter_context(mock.patch.object(dali, "pretrain_data", own))
+            own = partial(solo_learns_loader, encode=own_encodes)
+            stack.enter_context(mock.patch.object(dali, "pretrain_loader", own))
         assert main(["pretrain", *recipe, *overrides]) == 0
     return steps
 
 
-def solo_learns_data(cfg, encode: bool):
-    """solo-learn's own DALI data for pretraining; it runs on the CPU, nothing else is changed."""
-    return (_own_of_1_0_2 if OLD_RELEASE else _own_of_main)(cfg, encode)
+def solo_learns_loader(cfg, loader, encode: bool):
+    """solo-learn's own DALI loader for pretraining; it runs on the CPU, nothing else is changed."""
+    data = (_own_of_1_0_2 if OLD_RELEASE else _own_of_main)(cfg, encode)
+
+    def make_loader(trainer):
+        data.trainer = trainer
+        data.setup("fit")
+        return data.train_dataloader()
+
+    return make_loader
 
 
 def _own_of_main(cfg, encode: bool):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import solo_bayesncl
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.recipes.method_kwargs import CONTRASTIVE
-from solo_bayesncl.training.sync_batchnorm import synchronise
+from solo_bayesncl.training.sync_batchnorm import SyncBatchNorm
 
 # (layer, shape of the rows of all processes)
 LAYERS = {
@@ -71,7 +71,7 @@ def train(method: str, rows: slice = slice(None), rank: int = 0) -> dict[str, di
     place = Place(rank)
     model.trainer = place
     if dist.is_initialized():
-        synchronise(model)
+        SyncBatchNorm().apply(model)
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.SGD(weights.values(), lr=0.1)
     indexes, views, targets = batch()
@@ -130,7 +130,7 @@ def _mean(value: Tensor) -> Tensor:
 
 def batch_norm(rank: int) -> dict:
     """Every layer, in one of two processes with unequal numbers of rows."""
-    return {name: two_steps(name, OWN_ROWS[rank], synchronise) for name in LAYERS}
+    return {name: two_steps(name, OWN_ROWS[rank], SyncBatchNorm().apply) for name in LAYERS}
 
 
 def methods(rank: int) -> dict:

@@ -26,7 +26,7 @@ from test_adapters import recipe
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.training.dali import pretrain_data
+from solo_bayesncl.training.dali import pretrain_loader
 
 RECIPE = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "ncl"]
 
@@ -58,9 +58,9 @@ def settings(folder, *overrides: str):
 
 def dali_loader(folder, *, epoch: int = 0, seed: int = 5, world_size: int = 1):
     """The training loader outside of a trainer."""
-    data = pretrain_data(settings(folder, f"seed={seed}"))
-    data.trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=world_size)
-    return data.train_dataloader()
+    cfg = settings(folder, f"seed={seed}")
+    trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=world_size)
+    return pretrain_loader(cfg, adapter().pretrain_loader(cfg))(trainer)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_equalization_is_refused(folders):
     cfg = settings(folders[16])
     cfg.augmentations[0].equalization.prob = 0.1
     with pytest.raises(InputError, match=r"data.format=dali cannot equalize"):
-        pretrain_data(cfg)
+        pretrain_loader(cfg, adapter().pretrain_loader(cfg))
 
 
 def test_unreadable_file_is_named(tmp_path, capsys):

@@ -28,7 +28,7 @@ from solo_bayesncl.training import loggers
 from solo_bayesncl.training.distributed import require_launched_as_configured
 from solo_bayesncl.training.loggers import CurvesLogger, leave_out_class_metrics
 from solo_bayesncl.training.run_folder import RunFolder
-from solo_bayesncl.training.sync_batchnorm import desynchronise, synchronise
+from solo_bayesncl.training.sync_batchnorm import SyncBatchNorm
 
 pytestmark = pytest.mark.usefixtures("narrow_backbone")
 
@@ -58,11 +58,11 @@ def test_batch_norm_over_processes_is_that_of_one_with_all_rows(normalised, name
 def test_synchronised_layers_stay_themselves_and_can_be_changed_back():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.SyncBatchNorm(4))
     layers, names = list(model), list(model.state_dict())
-    assert list(synchronise(model)) == layers
+    assert list(SyncBatchNorm().apply(model)) == layers
     assert type(model[1]).__name__ == "SyncBatchNorm2d"
     assert type(model[2]) is nn.SyncBatchNorm
     assert list(model.state_dict()) == names
-    desynchronise(model)
+    SyncBatchNorm().revert(model)
     assert type(model[1]) is nn.BatchNorm2d
 
 
@@ -342,7 +342,7 @@ def test_every_process_knows_the_run_of_wandb(monkeypatch):
     monkeypatch.setattr(adapter().pl.utilities.rank_zero_only, "rank", 1)
     wandb = {"project": "p", "entity": None, "offline": True}
     cfg = OmegaConf.create({"name": "run", "wandb": wandb})
-    folder = RunFolder(Path("parent"), "decided", resume_point=None)
+    folder = RunFolder(Path("parent/decided"), resume_point=None)
     assert loggers._wandb_logger(cfg, folder).version == "decided"
 
 

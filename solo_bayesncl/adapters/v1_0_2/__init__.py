@@ -1,20 +1,18 @@
 """solo-learn 1.0.2 (PyPI), with main's meaning.
 
-Its methods take keyword arguments, call the backbone `encoder`, schedule per epoch, and on today's
-torch its LARS does nothing, its loss stays within one process and its `gather` has a wrong
-gradient. Subclasses correct all of it. When solo-learn publishes main on PyPI, this folder goes.
+Its methods take keyword arguments, call the backbone `encoder` and schedule per epoch. On today's
+torch its LARS does nothing, its loss compares the images of one process only, and the gradient of
+its `gather` is wrong. Subclasses correct all of it.
 """
 
 import argparse
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import solo.methods.base
 import solo.methods.linear
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.strategies import DDPStrategy
 from solo.methods import METHODS
 from solo.utils.checkpointer import Checkpointer as SoloCheckpointer
 
@@ -42,15 +40,15 @@ from solo_bayesncl.adapters.v1_0_2.methods import (
 from solo_bayesncl.adapters.v1_0_2.settings import check, linear_cfg, pretrain_cfg
 
 __all__ = [
-    "NAME", "FORMATS", "MORE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
+    "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
     "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg", "method",
     "method_names", "backbone_names", "build", "backbone", "linear_model", "pretrain_transform",
-    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision", "strategy",
+    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision",
 ]  # fmt: skip
 
 NAME = "solo-learn 1.0.2"
 FORMATS: tuple[str, ...] = ("image_folder", "dali")
-MORE = " Those run here on solo-learn 1.0.2; solo-learn main (GitHub) has more."
+OTHER_RELEASE = " Those run here on solo-learn 1.0.2; solo-learn main (GitHub) has more."
 _PRECISIONS = {"16-mixed": 16, "bf16-mixed": "bf16", "32-true": 32, "64-true": 64}
 
 
@@ -60,7 +58,7 @@ def patch_solo_learn() -> None:
 
 
 class Checkpointer(CheckpointerMixin, SoloCheckpointer):
-    """The release's with main's signature and record, whole checkpoints and the last epoch's."""
+    """As main's, with main's signature and record of settings."""
 
     def __init__(self, cfg: DictConfig, logdir: Path, frequency: int, keep_prev: bool):
         record = argparse.Namespace(**OmegaConf.to_container(cfg))
@@ -70,9 +68,3 @@ class Checkpointer(CheckpointerMixin, SoloCheckpointer):
 
 def precision(value: str | int) -> str | int:
     return _PRECISIONS.get(value, value)
-
-
-def strategy(name: str | None) -> Any:
-    if name == "ddp":
-        return DDPStrategy(find_unused_parameters=False)
-    return None if name == "auto" else name

@@ -1,4 +1,4 @@
-"""The transforms and loaders of solo-learn 1.0.2, from main's configuration."""
+"""The transforms and loaders of solo-learn 1.0.2, by main's settings."""
 
 from collections.abc import Callable
 from functools import partial

@@ -15,7 +15,6 @@ import solo.methods.nnclr
 import solo.methods.simclr
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
 from omegaconf import DictConfig, OmegaConf
 from solo.losses.moco import moco_loss_func
 from solo.methods import METHODS
@@ -31,7 +30,7 @@ from solo_bayesncl.losses import gather, info_nce
 
 
 class KNN(WeightedKNNClassifier):
-    """The release's kNN, whose `forward` also computed before there was anything to compute."""
+    """The release's kNN, except that `forward` only updates: computing needs both splits."""
 
     def forward(self, *args, **kwargs) -> None:
         self.update(*args, **kwargs)
@@ -80,7 +79,7 @@ class BaseMethod(OptimizationMixin, solo.methods.base.BaseMethod):
         return {"feats": self.backbone(X)}
 
     def _base_shared_step(self, X: Tensor, targets: Tensor) -> dict:  # noqa: N803
-        # through `self(X)`, so that what a subclass adds in `forward` reaches the training step
+        # not `super().forward`: what a subclass adds in `forward` must reach the training step
         out = self(X)
         acc1, acc5 = cap_top_k(accuracy_at_k)(out["logits"], targets)
         loss = F.cross_entropy(out["logits"], targets, ignore_index=-1)
@@ -100,9 +99,9 @@ class BaseMethod(OptimizationMixin, solo.methods.base.BaseMethod):
         names = ("train_class_loss", "train_acc1", "train_acc5")
         self.log_dict(dict(zip(names, means.values(), strict=True)), on_epoch=True, sync_dist=True)
         if self.knn_eval:
-            labels = repeat(targets, "images -> (views images)", views=large)
+            labels = targets.repeat(large)
             labelled = labels != -1
-            feats = rearrange(merged["feats"][:large], "views images dims -> (views images) dims")
+            feats = torch.cat(merged["feats"][:large])
             self.knn(train_features=feats[labelled].detach(), train_targets=labels[labelled])
         return {**merged, **means}
 
@@ -149,9 +148,8 @@ class FromConfigMixin:
     @property
     def learnable_params(self) -> list[dict]:
         groups = super().learnable_params
-        for name, group in zip(
-            self.head_names, groups[len(groups) - len(self.head_names) :], strict=True
-        ):
+        heads = groups[len(groups) - len(self.head_names) :]
+        for name, group in zip(self.head_names, heads, strict=True):
             group["name"] = name
         return groups
 
@@ -167,27 +165,26 @@ class SimCLR(FromConfigMixin, solo.methods.simclr.SimCLR, BaseMethod):
 
     def training_step(self, batch: list, batch_idx: int) -> Tensor:
         out = BaseMethod.training_step(self, batch, batch_idx)
-        z = rearrange(out["z"], "views images dims -> (views images) dims")
-        indexes = self.positives(batch[-1])
-        indexes = repeat(indexes, "images -> (views images)", views=self.num_crops)
-        nce_loss = info_nce(F.normalize(z, dim=1), indexes, self.temperature)
+        z = F.normalize(torch.cat(out["z"]), dim=1)
+        indexes = self.positives(batch[-1]).repeat(self.num_crops)
+        nce_loss = info_nce(z, indexes, self.temperature)
         self.log("train_nce_loss", nce_loss, on_epoch=True, sync_dist=True)
         return nce_loss + out["loss"]
 
     def positives(self, targets: Tensor) -> Tensor:
-        """(B,), equal for images that are positives of each other: here places in the batch."""
+        """(B,), equal for images that are positives of each other: here each has its own index."""
         return global_indexes(self, targets)
 
 
 class SupCon(SimCLR):
-    """main's SupCon, which the release lacks: the images of one class are positives."""
+    """main's SupCon, which the release lacks: images of one class are positives."""
 
     def positives(self, targets: Tensor) -> Tensor:
         return targets
 
 
 class NNCLR(FromConfigMixin, solo.methods.nnclr.NNCLR, BaseMethod):
-    """main's NNCLR: its loss takes what `forward` returns, and the queries of all processes."""
+    """main's NNCLR, whose loss takes the outputs of `forward` and the queries of all processes."""
 
     head_names = ("projector", "predictor")
 
@@ -210,7 +207,7 @@ class NNCLR(FromConfigMixin, solo.methods.nnclr.NNCLR, BaseMethod):
 
     def _loss(self, neighbours: Tensor, queries: Tensor) -> Tensor:
         own = global_indexes(self, queries)
-        # not by the release's `gather`, whose gradient is the share of one process
+        # the gradient of the release's `gather` is that of one process only
         all_queries, _ = gather(F.normalize(queries, dim=-1), own)
         return F.cross_entropy(neighbours @ all_queries.T / self.temperature, own)
 
@@ -252,13 +249,13 @@ class MomentumMixin:
 
 
 class MoCoV2Plus(MomentumMixin, FromConfigMixin, solo.methods.mocov2plus.MoCoV2Plus, BaseMethod):
-    """main's MoCo v2+: its loss takes what `forward` and `momentum_forward` return."""
+    """main's MoCo v2+, whose loss takes the outputs of `forward` and `momentum_forward`."""
 
     head_names = ("projector",)
 
     def forward(self, X: Tensor) -> dict:  # noqa: N803
         out = super().forward(X)
-        return {**out, "z": out.pop("q")}
+        return {**out, "z": out["q"]}
 
     @torch.no_grad()
     def momentum_forward(self, X: Tensor) -> dict:  # noqa: N803
@@ -279,7 +276,6 @@ class MoCoV2Plus(MomentumMixin, FromConfigMixin, solo.methods.mocov2plus.MoCoV2P
         return nce_loss + out["loss"]
 
 
-# the release's methods with main's contract
 _ADAPTED = {"simclr": SimCLR, "supcon": SupCon, "nnclr": NNCLR, "mocov2plus": MoCoV2Plus}
 
 

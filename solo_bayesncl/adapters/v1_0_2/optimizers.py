@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import ExponentialLR, MultiStepLR
 
 
 class LARS(LARSWrapper):
-    """The release's LARS with the closure run first: it rescaled what the closure then replaced.
+    """The release's LARS with the closure run first, which would replace rescaled gradients.
 
-    timm's `Lars` is another rule where the norm of a gradient or a weight is zero.
+    timm's `Lars` differs where the norm of a gradient or a weight is zero.
     """
 
     @torch.no_grad()
@@ -29,7 +29,7 @@ class LARS(LARSWrapper):
 
 
 def arguments_of(cfg: DictConfig) -> dict[str, Any]:
-    """What the release's methods and its linear probe are constructed with."""
+    """Keyword arguments of the release's methods and of its linear probe."""
     lars = cfg.optimizer.name == "lars"
     return {
         **{key: cfg.optimizer[key] for key in ("batch_size", "lr", "weight_decay")},
@@ -47,12 +47,12 @@ class OptimizationMixin:
     """`configure_optimizers` as in main: LARS by name, warmup and cosine per step."""
 
     def optimizers_for(self, params: Iterable, cfg: DictConfig, accumulate: int) -> Any:
-        """What Lightning's `configure_optimizers` returns.
+        """The result of Lightning's `configure_optimizers`.
 
         Args:
             params: parameters or parameter groups.
-            cfg: a completed configuration.
-            accumulate: factor of the learning rate, the number of accumulated batches.
+            cfg: settings with solo-learn's defaults.
+            accumulate: number of accumulated batches, a factor of the learning rate.
         """
         optimizer = _optimizer(params, cfg, cfg.optimizer.lr * accumulate)
         scheduler = cfg.scheduler

@@ -1,4 +1,4 @@
-"""main's configuration for solo-learn 1.0.2: what the release lacks, defaults, learning rates."""
+"""main's settings for solo-learn 1.0.2: those that it lacks, defaults, learning rates."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from solo_bayesncl.adapters.datasets import NAMED
 from solo_bayesncl.adapters.shared import set_defaults
 from solo_bayesncl.errors import InputError
 
-# keys of main's YAML that this release lacks -> the value that changes nothing
+# main's keys that the release lacks -> the value without effect
 _LACKING = {
     "data.fraction": -1,
     "auto_umap.enabled": False,
@@ -110,7 +110,7 @@ def _lr_scale(cfg: DictConfig) -> float:
 
 
 def _number_of_classes(cfg: DictConfig) -> int:
-    """Classes of a named data set, or the folders of a custom one (1 without labels)."""
+    """That of a named data set; of a custom one its folders, 1 without labels."""
     if cfg.data.dataset in NAMED:
         return NAMED[cfg.data.dataset].num_classes
     return max(1, sum(entry.is_dir() for entry in Path(cfg.data.train_path).iterdir()))
