@@ -1,6 +1,7 @@
 """Measures a pretrained model: interpretability of its codes, accuracy, retrieval."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from solo_bayesncl.console import results as console
@@ -54,15 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace) -> Options:
     """The options as given; raises `InputError` for wrong ones."""
-    return Options(
-        data=args.data,
-        device=args.device,
-        precision=args.precision,
-        workers=args.workers,
-        metadata=args.metadata,
-        reference=args.reference,
-        reference_weights=args.reference_weights,
-    )
+    return Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
 
 
 def run(args: argparse.Namespace) -> int:

@@ -35,7 +35,6 @@ def check_buildable(plan: Plan) -> None:
     Raises:
         InputError: if one lacks settings, before anything is trained.
     """
-
     for job in {job.method: job for job in plan.jobs}.values():
         if job.cfg.method not in (*METHODS, BASE) and finished(job) is None:
             with prefix_errors(job.method):
@@ -47,7 +46,7 @@ def _inputs(job: Job) -> dict[str, Any]:
     evaluation = {k: v for k, v in job.evaluation.items() if k not in ("device", "workers")}
     for key in ("metadata", "reference_weights"):
         if key in evaluation:
-            evaluation[key] = _digest(Path(evaluation[key]))
+            evaluation[key] = hashlib.sha256(Path(evaluation[key]).read_bytes()).hexdigest()
     inputs = {
         "pretrain": runs.comparable(OmegaConf.to_container(job.cfg, resolve=True)),
         "linear": job.probe and runs.comparable(OmegaConf.to_container(job.probe)),
@@ -56,17 +55,13 @@ def _inputs(job: Job) -> dict[str, Any]:
     return json.loads(json.dumps(inputs, default=str))
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def finished(job: Job) -> dict[str, Any] | None:
     """The record of a finished job, None if it is not or was another one."""
     try:
-        record = json.loads((job.folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = files.read_json(job.folder / RECORD)
+    except InputError:
         return None
-    if not isinstance(record, dict) or record.get("inputs") != _inputs(job):
+    if record is None or record.get("inputs") != _inputs(job):
         return None
     whole = all((job.folder / name).is_file() for name in (*FINDINGS, f"{record['run']}/args.json"))
     return record if whole else None
@@ -120,7 +115,6 @@ def _run(job: Job) -> None:
 
 
 def _pretrain(job: Job) -> Path:
-
     fitted = job.cfg.copy()
     fit_to_machine(fitted)
     if number_of_processes(fitted) == 1:
@@ -146,14 +140,13 @@ def _kill_with_parent() -> Callable[[], None] | None:
 
 def _linear(job: Job, folder: Path) -> dict[str, float]:
     """Accuracies in percent of solo-learn's linear probe on the backbone."""
-
     if job.probe is None:
         return {}
     probe = job.probe.copy()
     probe.pretrained_feature_extractor = str(folder)
     with prefix_errors("linear"):
-        found = train_linear(probe)
-        with (found / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        run = train_linear(probe)
+        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row.get("val_acc1")]
         if not rows:
             raise InputError(
@@ -168,6 +161,6 @@ def _linear(job: Job, folder: Path) -> dict[str, float]:
 
 def evaluation_of(job: Job, record: dict[str, Any]) -> dict[str, Any]:
     """A finished job's evaluation with the accuracies of its probe."""
-    evaluation = json.loads((job.folder / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = files.read_json(job.folder / "evaluation.json")
     evaluation["accuracy"] |= record["linear"]
     return evaluation

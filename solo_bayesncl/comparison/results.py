@@ -28,31 +28,26 @@ def write_results(plan: Plan) -> dict[str, Any]:
         InputError: if a run is not finished.
     """
     records = {job: jobs.require_finished(job) for job in plan.jobs}
+    folders = {job: job.folder / record["run"] for job, record in records.items()}
     evaluations: Evaluations = {method: {} for method in plan.methods}
+    paths: dict[str, list[str]] = {method: [] for method in plan.methods}
+    settings = {}
     for job, record in records.items():
         evaluations[job.method][job.seed] = jobs.evaluation_of(job, record)
+        paths[job.method].append(folders[job].relative_to(plan.out).as_posix())
+        if job.seed == plan.seeds[0]:
+            recipe = OmegaConf.to_container(job.cfg, resolve=True)
+            settings[job.method] = runs.comparable(recipe)
     result = {
         **compare(evaluations),
         **conditions_of(evaluations),
-        "settings": {
-            method: runs.comparable(
-                OmegaConf.to_container(plan.job(method, plan.seeds[0]).cfg, resolve=True)
-            )
-            for method in plan.methods
-        },
-        "runs": {
-            method: [
-                (job.folder / record["run"]).relative_to(plan.out).as_posix()
-                for job, record in records.items()
-                if job.method == method
-            ]
-            for method in plan.methods
-        },
+        "settings": settings,
+        "runs": paths,
     }
     result["sentences"] = [*sentences(result), *warnings_of(result)]
     reports = [
-        RunReport.read(job.folder, label=job.method, record=job.folder / record["run"])
-        for job, record in progress(records.items(), "page")
+        RunReport.read(job.folder, label=job.method, record=folder)
+        for job, folder in progress(folders.items(), "page")
     ]
     files.write_json(plan.out / "comparison.json", result)
     write_tables(plan.out, result)
@@ -60,7 +55,6 @@ def write_results(plan: Plan) -> dict[str, Any]:
     for stale in {*(plan.out / "figures").iterdir()} - {*figures}:
         stale.unlink()
     write_page(plan.out / PAGE, reports, result, _title(plan.methods))
-
     return result
 
 

@@ -1,6 +1,6 @@
 """Checkpoints of the official code, a fork of solo-learn, and the settings they determine."""
 
-import json
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from solo_bayesncl import runs
+from solo_bayesncl import files, runs
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.method_kwargs import METHODS
 
@@ -134,7 +134,7 @@ class OfficialCheckpoint:
                 f"{(*missing, 'augmentations')[0]}: its layout is not that of the official code. "
                 "Give a recipe with --config-path and --config-name."
             )
-        settings = json.loads(json.dumps(self.record))
+        settings = copy.deepcopy(self.record)
         uses_gate = settings["method_kwargs"].pop("use_bayes", False) is True
         if settings.get("method") == "ncl" and uses_gate:
             settings["method"] = "bayesncl"
@@ -149,11 +149,6 @@ class OfficialCheckpoint:
 
 def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}. Repair it, or move it away.") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{path} is damaged: it holds no settings. Repair it, or move it away.")
-    return record
+        return files.read_json(path)
+    except InputError as error:
+        raise InputError(f"{error} Repair it, or move it away.") from error
