@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    """Writes `content` as JSON; numbers that JSON has no word for (nan, inf) become null."""
+    """Writes `content` as JSON; nan and infinities, which JSON lacks, become null."""
     write_text(path, json.dumps(plain(content), indent=indent) + "\n")
 
 
@@ -78,6 +79,6 @@ def plain(content: Any) -> Any:
         return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [plain(value) for value in content]
-    if isinstance(content, float) and content - content != 0:
+    if isinstance(content, float) and not math.isfinite(content):
         return None
     return content

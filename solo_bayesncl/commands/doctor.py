@@ -1,4 +1,4 @@
-"""Says what is installed, what that allows and what to do about the rest."""
+"""Lists what is installed, what that allows and how to install the rest."""
 
 import argparse
 import importlib
@@ -14,11 +14,11 @@ from solo_bayesncl.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """There are no options."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command. Exit status 0 only if pretraining can run, else 2."""
+    """Runs the command. Exit status 0 only if pretraining can run, else 2."""
     console.print(
         f"solo-bayesncl {__version__}, Python {platform.python_version()}, {sys.platform}"
     )
@@ -57,12 +57,12 @@ def _solo_learn() -> tuple[tuple[str, str], str]:
     try:
         adapter = adapters.adapter()
     except InputError as error:
-        return (f"{release}, broken", "-"), f"{error}\n{_cure(module)}"
+        return (f"{release}, broken", "-"), f"{error}\n{_dependencies(module)}"
     return (release, f"pretrain, linear, evaluate ({adapter.NAME})"), ""
 
 
-def _cure(adapter: str) -> str:
-    """The command that completes the installed release."""
+def _dependencies(adapter: str) -> str:
+    """How to install what the installed release needs."""
     if adapter.endswith("v1_0_2"):
         return (
             'Its dependencies are those of the extra "host":\n'

@@ -59,7 +59,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command: prints the table and writes the JSON file."""
+    """Runs the command: prints the table and writes the JSON file."""
     run_ = Run.open(args.checkpoint)  # reports a wrong path before anything slow is imported
     options = options_of(args)
     _ = options.torch_device

@@ -1,5 +1,6 @@
-"""What the configuration of a comparison may say."""
+"""The keys of a comparison's configuration, with the values they accept."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import (
@@ -152,7 +153,7 @@ def split_overrides(overrides: list[str]) -> tuple[list[str], list[str], list[st
     for override in overrides:
         section, _, inner = key_of(override).replace("/", ".").partition(".")
         if section == "linear" and inner:
-            linear.append(override.replace("linear.", "", 1))
+            linear.append(re.sub("linear[./]", "", override, count=1))
         else:
             (own if section in ComparisonConfig.model_fields else pretrain).append(override)
     return own, pretrain, linear

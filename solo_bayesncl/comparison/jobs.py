@@ -56,7 +56,7 @@ def _inputs(job: Job) -> dict[str, Any]:
 
 
 def finished(job: Job) -> dict[str, Any] | None:
-    """The record of a finished job, None if it is not or was another one."""
+    """The record of a finished job, None if it is unfinished or its inputs have changed."""
     try:
         record = files.read_json(job.folder / RECORD)
     except InputError:
@@ -65,14 +65,6 @@ def finished(job: Job) -> dict[str, Any] | None:
         return None
     whole = all((job.folder / name).is_file() for name in (*FINDINGS, f"{record['run']}/args.json"))
     return record if whole else None
-
-
-def require_finished(job: Job) -> dict[str, Any]:
-    """The record of a job; raises `InputError` if it is not finished."""
-    record = finished(job)
-    if record is None:
-        raise InputError(f"The run of {job.name} is not finished: see above.")
-    return record
 
 
 def run(job: Job) -> None:
@@ -97,7 +89,7 @@ def run(job: Job) -> None:
 def _run(job: Job) -> None:
     if finished(job) is not None:
         return
-    # written last: it vouches for all that lies beside it
+    # written last: it says that the other files are complete
     (job.folder / RECORD).unlink(missing_ok=True)
     folder = _pretrain(job)
     linear = _linear(job, folder)
@@ -131,7 +123,7 @@ def _pretrain(job: Job) -> Path:
 
 
 def _kill_with_parent() -> Callable[[], None] | None:
-    """On Linux: a killed comparison leaves no training behind that a new one would meet."""
+    """On Linux, ends the training with a killed comparison: a new one uses the same folder."""
     if sys.platform != "linux":
         return None
     prctl, set_parent_death_signal = ctypes.CDLL(None).prctl, 1
@@ -157,10 +149,3 @@ def _linear(job: Job, folder: Path) -> dict[str, float]:
         "linear_backbone": float(rows[-1]["val_acc1"]),
         "linear_backbone_top5": float(rows[-1]["val_acc5"]),
     }
-
-
-def evaluation_of(job: Job, record: dict[str, Any]) -> dict[str, Any]:
-    """A finished job's evaluation with the accuracies of its probe."""
-    evaluation = files.read_json(job.folder / "evaluation.json")
-    evaluation["accuracy"] |= record["linear"]
-    return evaluation

@@ -47,7 +47,7 @@ class Job:
         method: its name in the comparison.
         seed: of everything that is random.
         folder: holds the pretraining run, the probe's, the findings and `job.json`.
-        recipe_folder, recipe, overrides: what would be typed behind `pretrain`.
+        recipe_folder, recipe, overrides: the arguments that `solo-bayesncl pretrain` would take.
         cfg: the recipe as composed.
         probe: the recipe of the linear probe, None without one.
         evaluation: options of the evaluation that were given.

@@ -61,8 +61,7 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     """The configuration of a recipe, for use in a program.
 
     Args:
-        folder: the value of --config-path.
-        name: the value of --config-name.
+        folder, name: the values of --config-path and --config-name.
         overrides: key=value.
 
     Raises:

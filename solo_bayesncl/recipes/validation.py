@@ -1,4 +1,4 @@
-"""Validates configuration against pydantic models, and says in words what a model accepts."""
+"""Validates configuration against pydantic models, with messages that name accepted values."""
 
 import difflib
 from collections.abc import Mapping

@@ -116,18 +116,14 @@ class Encoder(nn.Module):
         check_precision(precision, "precision")
         path = Path(path)
         if _is_safetensors(path):
-            return cls.from_export(path, "32-true" if precision == AS_TRAINED else precision)
+            # export compares in float32
+            return cls._from_export(path, "32-true" if precision == AS_TRAINED else precision)
         run = runs.Run.open(path)
         owners = _read_owners(run.folder)
         return cls(load_model(run), run.cfg, training_classes(run.cfg), owners, precision)
 
     @classmethod
-    def from_export(cls, path: Path, precision: str = "32-true") -> "Encoder":
-        """From a safetensors file of `export`, which compares in float32.
-
-        Raises:
-            InputError: if it is another file, or does not fit the installed solo-learn.
-        """
+    def _from_export(cls, path: Path, precision: str) -> "Encoder":
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -208,18 +204,17 @@ def strongest(values: Tensor) -> list[int]:
 def _read_owners(folder: Path) -> dict[int, str | None]:
     """Class that each dimension is mostly active on, if `explain` has written its table."""
     try:
-        table = files.read_json(folder / "dimensions.json") or {"classes": [], "dimensions": []}
+        table = files.read_json(folder / "dimensions.json")
         named = {None: None, **dict(enumerate(table["classes"]))}
         return {d["index"]: named[d["owner"]] for d in table["dimensions"]}
-    except (InputError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):  # damaged or, a TypeError, no table
         return {}
 
 
 def _is_safetensors(path: Path) -> bool:
     """By the suffix, or by the first bytes: the size of a JSON header, then the header."""
-    if path.suffix == ".ckpt" or not path.is_file():
+    try:
+        with path.open("rb") as file:
+            return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+    except OSError:  # a folder, or nothing
         return False
-    if path.suffix == ".safetensors":
-        return True
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"

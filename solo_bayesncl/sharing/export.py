@@ -1,4 +1,4 @@
-"""Writes trained models for other libraries, and compares each file with its model before it stays.
+"""Writes trained models for other libraries; keeps a file if it computes what the model does.
 
 Users load a file with the lines of `Format.usage`; the comparison calls `Format.load`, and the
 tests run the lines to show that both are the same.

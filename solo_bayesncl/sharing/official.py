@@ -60,8 +60,8 @@ class OfficialCheckpoint:
         numbers = [content.get(key) for key in ("epoch", "global_step")]
         epoch, step = (n if isinstance(n, int) else None for n in numbers)
         weights = runs.weights_of(content)
-        if not weights:
-            raise InputError(f"{path}: its state_dict is empty.")
+        if "classifier.weight" not in weights:
+            raise InputError(f"{path} lacks classifier.weight: it is not a whole checkpoint.")
         return cls(path, weights, epoch, step, _read_record(path.parent / "args.json"))
 
     @property
@@ -80,10 +80,9 @@ class OfficialCheckpoint:
         return self.is_resnet and self.weights["backbone.conv1.weight"].size(-1) == 3
 
     @property
-    def num_classes(self) -> int | None:
+    def num_classes(self) -> int:
         """Outputs of the online classifier."""
-        classifier = self.weights.get("classifier.weight")
-        return None if classifier is None else len(classifier)
+        return len(self.weights["classifier.weight"])
 
     @property
     def gating_head_depth(self) -> int:

@@ -34,7 +34,7 @@ class SafetensorsFormat(Format):
         )
 
     def load(self, path: Path) -> Callable[[Tensor], Tensor]:
-        return Encoder.from_export(path)
+        return Encoder.load(path)
 
     def usage(self, path: Path) -> list[str]:
         model = self.encoder.model
