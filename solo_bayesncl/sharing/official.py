@@ -60,6 +60,8 @@ class OfficialCheckpoint:
         numbers = [content.get(key) for key in ("epoch", "global_step")]
         epoch, step = (n if isinstance(n, int) else None for n in numbers)
         weights = runs.weights_of(content)
+        if not weights:
+            raise InputError(f"{path}: its state_dict is empty.")
         if "classifier.weight" not in weights:
             raise InputError(f"{path} lacks classifier.weight: it is not a whole checkpoint.")
         return cls(path, weights, epoch, step, _read_record(path.parent / "args.json"))
