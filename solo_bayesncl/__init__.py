@@ -1,4 +1,4 @@
-"""NCL and BayesNCL for solo-learn: contrastive learning whose single dimensions mean something."""
+"""NCL and BayesNCL for solo-learn: contrastive learning with interpretable dimensions."""
 
 from __future__ import annotations
 

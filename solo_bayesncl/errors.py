@@ -1,6 +1,6 @@
 """The one exception that a user sees as a message instead of a traceback."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 
@@ -12,15 +12,8 @@ class InputError(ValueError):
     """
 
 
-def require_one_of(value: object, accepted, key: str, note: str = "") -> None:
-    """Raises `InputError` unless `value` is one of `accepted`.
-
-    Args:
-        value: what was given.
-        accepted: what may be given.
-        key: the setting to change.
-        note: a sentence to add.
-    """
+def require_one_of(value: object, accepted: Collection, key: str, note: str = "") -> None:
+    """Raises `InputError`, naming the setting `key`, unless `value` is one of `accepted`."""
     if value not in accepted:
         choices = ", ".join(map(str, accepted))
         raise InputError(f"{key}={value!r} is not known. Choose one of: {choices}.{note}")

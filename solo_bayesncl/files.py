@@ -1,23 +1,26 @@
-"""The one place that writes files: whole or not at all."""
+"""Writes files whole or not at all, and reads JSON."""
 
 import csv
 import io
 import json
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from solo_bayesncl.errors import InputError
+
+Checked = TypeVar("Checked")
 
 
 def write_bytes(
-    path: Path, content: bytes, check: Callable[[Path], None] = lambda written: None
-) -> None:
+    path: Path, content: bytes, check: Callable[[Path], Checked] = lambda written: None
+) -> Checked:
     """Writes a temporary neighbour, then renames it: a reader never sees half of it.
 
-    Args:
-        path: the file.
-        content: of the file.
-        check: is given the neighbour, which has the same suffix; if it raises, nothing is left.
+    `check` is called with the neighbour, which has the same suffix; if it raises, nothing is left.
+    Returns what `check` does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
@@ -25,8 +28,9 @@ def write_bytes(
         # not of `tempfile`, whose files nobody else may read
         with temporary.open("xb") as file:
             file.write(content)
-        check(temporary)
+        checked = check(temporary)
         temporary.replace(path)
+        return checked
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -38,7 +42,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    """Writes `content` as JSON; numbers that JSON has no word for (nan, inf) become null."""
+    """Writes `content` as JSON; nan and infinities, which JSON lacks, become null."""
     write_text(path, json.dumps(plain(content), indent=indent) + "\n")
 
 
@@ -52,12 +56,29 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object that a file holds, None if there is no such file.
+
+    Raises:
+        InputError: if the file cannot be read or holds anything else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it does not hold a JSON object.")
+    return content
+
+
 def plain(content: Any) -> Any:
     """`content` in JSON's own types, nan and infinities as None."""
     if isinstance(content, dict):
         return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [plain(value) for value in content]
-    if isinstance(content, float) and content - content != 0:
+    if isinstance(content, float) and not math.isfinite(content):
         return None
     return content

@@ -31,7 +31,7 @@ class SoloBayesNCL(SearchPathPlugin):
             elif scripts_use_hydra():
                 solo_bayesncl.register()
                 folders.extend(search_path)
-        except Exception as error:  # whatever it is, the program can run without us
+        except Exception as error:  # whatever it is, the program can run without this package
             logging.getLogger(__name__).warning(
                 "The methods and recipes of solo_bayesncl are not available: %s", error
             )

@@ -18,7 +18,7 @@ FOLDER = "scripts/compare"
 
 
 def run(arguments: list[str]) -> int:
-    """The command; `arguments` are Hydra's, and overrides of the compared recipes."""
+    """Runs the command; `arguments` are Hydra's, and overrides of the compared recipes."""
     flags, overrides, parsed = split_arguments(arguments)
     if parsed.config_path is None:
         flags = ["--config-path", FOLDER, *flags]

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command. What is finished is not done again."""
+    """Runs the command. Finished runs are not repeated."""
     if args.epochs is not None and args.epochs < 1:
         raise InputError(f"--epochs {args.epochs}: give an integer of at least 1.")
     if args.seeds is not None and (min(args.seeds) < 0 or len(set(args.seeds)) < len(args.seeds)):
@@ -30,12 +30,12 @@ def run(args: argparse.Namespace) -> int:
     if adapters.find() is None:
         raise InputError(adapters.MISSING)
     data = make_digits(args.out / "digits", size=24, textures=True)
-    plan = compose_recipe(compare.FOLDER, "demo", [])
-    plan.out = str(args.out / "comparison")
-    plan.overrides += [f"data.train_path={data.train_path}", f"data.val_path={data.val_path}"]
+    cfg = compose_recipe(compare.FOLDER, "demo", [])
+    cfg.out = str(args.out / "comparison")
+    cfg.overrides += [f"data.train_path={data.train_path}", f"data.val_path={data.val_path}"]
     if args.seeds is not None:
-        plan.seeds = args.seeds
+        cfg.seeds = args.seeds
     if args.epochs is not None:
-        plan.overrides += [f"max_epochs={args.epochs}"]
-    compare.compare(Plan.of(plan))
+        cfg.overrides += [f"max_epochs={args.epochs}"]
+    compare.compare(Plan.of(cfg))
     return 0

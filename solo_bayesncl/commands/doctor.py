@@ -1,4 +1,4 @@
-"""Says what is installed, what that allows and what to do about the rest."""
+"""Lists what is installed, what that allows and how to install the rest."""
 
 import argparse
 import importlib
@@ -14,57 +14,55 @@ from solo_bayesncl.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """There are no options."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command. Exit status 0 only if pretraining can run, else 2."""
-    found = adapters.find()
+    """Runs the command. Exit status 0 only if pretraining can run, else 2."""
     console.print(
         f"solo-bayesncl {__version__}, Python {platform.python_version()}, {sys.platform}"
     )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "found", "what it allows"):
-        table.add_column(heading)
-    problems = []
-
-    works = False
-    if found is None:
-        problems.append(adapters.MISSING)
-        table.add_row("solo-learn", "no", "-")
-    else:
-        try:
-            adapter = adapters.adapter()
-        except InputError as error:
-            problems.append(f"{error}\n{_cure(found[1])}")
-            table.add_row("solo-learn", f"{found[0]}, broken", "-")
-        else:
-            works = True
-            table.add_row("solo-learn", found[0], f"pretrain, linear, evaluate ({adapter.NAME})")
+    solo_learn, problem = _solo_learn()
+    table = Table("", "found", "what it allows", box=None, padding=(0, 2, 0, 0))
+    table.add_row("solo-learn", *solo_learn)
     if adapters.scripts_use_hydra():
         table.add_row("Hydra plugin", *_plugin())
     for package in ("torch", "torchvision", "torchmetrics", "timm"):
-        table.add_row(package, _version(package), "")
+        table.add_row(package, _version(package))
     lightning = [f"{n} {_version(n)}" for n in ("lightning", "pytorch-lightning") if _has(n)]
-    table.add_row("lightning", ", ".join(lightning) or "no", "")
+    table.add_row("lightning", ", ".join(lightning) or "no")
     table.add_row("CUDA", *_cuda())
     table.add_row("DALI", *_dali())
-    for package, allows, cure in (
-        ("h5py", "data.format=h5 (solo-learn main)", "pip install h5py"),
-        ("wandb", "wandb.enabled=True", "pip install wandb"),
-        ("tensorboard", "curves in TensorBoard", "pip install tensorboard"),
+    for package, allows in (
+        ("h5py", "data.format=h5 (solo-learn main)"),
+        ("wandb", "wandb.enabled=True"),
+        ("tensorboard", "curves in TensorBoard"),
     ):
-        table.add_row(package, _version(package), allows if _has(package) else f"for it: {cure}")
-
+        note = allows if _has(package) else f"for it: pip install {package}"
+        table.add_row(package, _version(package), note)
     console.print(table)
-    for problem in problems:
-        console.print(f"\n{problem}", markup=False)
-    console.print("\nPretraining can run." if works else "\nPretraining cannot run.")
-    return 0 if works else 2
+    if problem:
+        console.print(f"\n{problem}\n\nPretraining cannot run.", markup=False)
+        return 2
+    console.print("\nPretraining can run.")
+    return 0
 
 
-def _cure(adapter: str) -> str:
-    """The command that completes the installed release."""
+def _solo_learn() -> tuple[tuple[str, str], str]:
+    """(what is found, what it allows) of solo-learn, and why it cannot be used, "" if it can."""
+    found = adapters.find()
+    if found is None:
+        return ("no", "-"), adapters.MISSING
+    release, module = found
+    try:
+        adapter = adapters.adapter()
+    except InputError as error:
+        return (f"{release}, broken", "-"), f"{error}\n{_dependencies(module)}"
+    return (release, f"pretrain, linear, evaluate ({adapter.NAME})"), ""
+
+
+def _dependencies(adapter: str) -> str:
+    """How to install what the installed release needs."""
     if adapter.endswith("v1_0_2"):
         return (
             'Its dependencies are those of the extra "host":\n'
@@ -89,8 +87,8 @@ def _plugin() -> tuple[str, str]:
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-    listed = [plugin.__module__ for plugin in Plugins.instance().discover(SearchPathPlugin)]
-    if "hydra_plugins.solo_bayesncl" in listed:
+    plugins = [plugin.__module__ for plugin in Plugins.instance().discover(SearchPathPlugin)]
+    if "hydra_plugins.solo_bayesncl" in plugins:
         return "yes", "solo-learn's own main_pretrain.py and main_linear.py, unmodified"
     return "no", "solo-learn's own scripts; for it: install solo-bayesncl again"
 

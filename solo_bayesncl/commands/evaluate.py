@@ -1,6 +1,7 @@
 """Measures a pretrained model: interpretability of its codes, accuracy, retrieval."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from solo_bayesncl.console import results as console
@@ -54,19 +55,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace) -> Options:
     """The options as given; raises `InputError` for wrong ones."""
-    return Options(
-        data=args.data,
-        device=args.device,
-        precision=args.precision,
-        workers=args.workers,
-        metadata=args.metadata,
-        reference=args.reference,
-        reference_weights=args.reference_weights,
-    )
+    return Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command: prints the table and writes the JSON file."""
+    """Runs the command: prints the table and writes the JSON file."""
     run_ = Run.open(args.checkpoint)  # reports a wrong path before anything slow is imported
     options = options_of(args)
     _ = options.torch_device

@@ -1,4 +1,4 @@
-"""Says what single dimensions of a pretrained model mean, and which of them describe an image."""
+"""Describes what single dimensions of a pretrained model mean, and which describe an image."""
 
 import argparse
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command: writes the table of dimensions and the page, prints a part of it."""
+    """Runs the command: writes the table of dimensions and the page, prints a part of it."""
     if args.top < 1:
         raise InputError(f"--top {args.top}: give an integer of at least 1.")
     if args.image is not None and not args.image.is_file():

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command: writes FILE and FILE.json, and prints how to load FILE."""
+    """Runs the command: writes FILE and FILE.json, and prints how to load FILE."""
     if args.out.is_dir():
         raise InputError(f"--out {args.out} is a folder: give the name of a file.")
     if args.out.exists() and not args.overwrite:

@@ -12,15 +12,11 @@ from solo_bayesncl.sharing.import_official import import_official
 
 
 def run(arguments: list[str]) -> int:
-    """The command; overrides come last and apply to the recipe or the record."""
+    """Runs the command; overrides come last and apply to the recipe or the record."""
     args = _parser().parse_intermixed_args(arguments)
     if (args.config_path is None) != (args.config_name is None):
         raise InputError("--config-path and --config-name belong together: give both or neither.")
     recipe = None if args.config_name is None else (args.config_path, args.config_name)
-    removes = "~" if recipe else ()  # Hydra's sign, for recipes alone
-    wrong = [o for o in args.overrides if "=" not in o and not o.startswith(removes)]
-    if wrong:
-        raise InputError(f"{wrong[0]!r} is not an override: give key=value.")
     folder = import_official(args.checkpoint, args.out, args.overrides, recipe)
     log(f"the run is in {folder}; evaluate it with: solo-bayesncl evaluate {folder}")
     return 0

@@ -7,7 +7,7 @@ from solo_bayesncl.recipes.compose import run_with_hydra
 
 
 def run(arguments: list[str]) -> int:
-    """The command; `arguments` are Hydra's."""
+    """Runs the command; `arguments` are Hydra's."""
     run_with_hydra(arguments, _pretrain)
     return 0
 

@@ -1,6 +1,7 @@
-"""What the configuration of a comparison may say."""
+"""The keys of a comparison's configuration, with the values they accept."""
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any
 
 from pydantic import (
     BeforeValidator,
@@ -12,7 +13,6 @@ from pydantic import (
 )
 
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.precision import AS_TRAINED, PRECISIONS
 from solo_bayesncl.recipes.overrides import key_of
 from solo_bayesncl.recipes.schema import MAX_SEED, Seed
 from solo_bayesncl.recipes.validation import ClosedSection, accepts
@@ -74,7 +74,7 @@ class Grid(ClosedSection):
 
 
 class EvaluationSection(ComparisonSection):
-    """Options of `solo-bayesncl evaluate`."""
+    """Options of `solo-bayesncl evaluate`, whose values `evaluation.options` checks."""
 
     model_config = ConfigDict(title="evaluation")
 
@@ -82,8 +82,8 @@ class EvaluationSection(ComparisonSection):
     reference: str | None = None
     reference_weights: str | None = None
     device: str | None = None
-    precision: Literal[(AS_TRAINED, *PRECISIONS)] | None = None
-    workers: Annotated[int, Field(ge=0)] | None = None
+    precision: str | None = None
+    workers: int | None = None
 
 
 class JobSection(ComparisonSection):
@@ -129,10 +129,11 @@ class ComparisonConfig(ComparisonSection):
 
     @model_validator(mode="after")
     def _check_job(self):
-        run = (self.job.method, self.job.seed)
-        if run != (None, None) and not (run[0] in self.methods and run[1] in self.seeds):
+        method, seed = self.job.method, self.job.seed
+        named = method in self.methods and seed in self.seeds
+        if not named and (method, seed) != (None, None):
             raise InputError(
-                f"job.method={run[0]} job.seed={run[1]}: give one of methods={self.methods} and "
+                f"job.method={method} job.seed={seed}: give one of methods={self.methods} and "
                 f"one of seeds={self.seeds}."
             )
         return self
@@ -152,7 +153,7 @@ def split_overrides(overrides: list[str]) -> tuple[list[str], list[str], list[st
     for override in overrides:
         section, _, inner = key_of(override).replace("/", ".").partition(".")
         if section == "linear" and inner:
-            linear.append(override.replace("linear.", "", 1))
+            linear.append(re.sub("linear[./]", "", override, count=1))
         else:
             (own if section in ComparisonConfig.model_fields else pretrain).append(override)
     return own, pretrain, linear

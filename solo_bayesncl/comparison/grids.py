@@ -10,6 +10,8 @@ from solo_bayesncl.comparison.config import Grid
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes import validate
 
+OUTER_COMMA = r",(?![^\[]*\])"  # outside of brackets
+
 
 def expand_grid(cfg: DictConfig) -> DictConfig:
     """A comparison with its `grid` written out as variants; `methods: null` compares all of them.
@@ -37,9 +39,10 @@ def variants_of(grid: Grid) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: if the template has an unknown field, or gives several variants one name.
     """
-    keys, values = zip(*(override.split("=", 1) for override in grid.overrides), strict=True)
-    fields = [key.rpartition(".")[2].lstrip("+") for key in keys]
-    points = [*itertools.product(*map(_split, values))]
+    pairs = [override.split("=", 1) for override in grid.overrides]
+    values = {key: re.split(OUTER_COMMA, listed) for key, listed in pairs}
+    fields = [key.rpartition(".")[2].lstrip("+") for key in values]
+    points = [*itertools.product(*values.values())]
     variants = {}
     for point in points:
         try:
@@ -48,20 +51,12 @@ def variants_of(grid: Grid) -> dict[str, dict[str, Any]]:
             raise InputError(
                 f"grid.name={grid.name}: in braces it takes one of {', '.join(fields)}."
             ) from None
-        pairs = zip(keys, point, strict=True)
-        variants[name] = {
-            "recipe": grid.recipe,
-            "overrides": [f"{key}={value}" for key, value in pairs],
-        }
+        overrides = [f"{key}={value}" for key, value in zip(values, point, strict=True)]
+        variants[name] = {"recipe": grid.recipe, "overrides": overrides}
     if len(variants) < len(points):
-        several = [field for field, value in zip(fields, values, strict=True) if _split(value)[1:]]
+        varied = [f"{{{f}}}" for f, v in zip(fields, values.values(), strict=True) if len(v) > 1]
         raise InputError(
             f"grid.name={grid.name}: some of the {len(points)} variants get the same name. It "
-            f"needs {', '.join(f'{{{field}}}' for field in several)}."
+            f"needs {', '.join(varied)}."
         )
     return variants
-
-
-def _split(values: str) -> list[str]:
-    """Splits at commas outside of brackets."""
-    return re.split(r",(?![^\[]*\])", values)

@@ -35,7 +35,6 @@ def check_buildable(plan: Plan) -> None:
     Raises:
         InputError: if one lacks settings, before anything is trained.
     """
-
     for job in {job.method: job for job in plan.jobs}.values():
         if job.cfg.method not in (*METHODS, BASE) and finished(job) is None:
             with prefix_errors(job.method):
@@ -47,7 +46,7 @@ def _inputs(job: Job) -> dict[str, Any]:
     evaluation = {k: v for k, v in job.evaluation.items() if k not in ("device", "workers")}
     for key in ("metadata", "reference_weights"):
         if key in evaluation:
-            evaluation[key] = _digest(Path(evaluation[key]))
+            evaluation[key] = hashlib.sha256(Path(evaluation[key]).read_bytes()).hexdigest()
     inputs = {
         "pretrain": runs.comparable(OmegaConf.to_container(job.cfg, resolve=True)),
         "linear": job.probe and runs.comparable(OmegaConf.to_container(job.probe)),
@@ -56,28 +55,16 @@ def _inputs(job: Job) -> dict[str, Any]:
     return json.loads(json.dumps(inputs, default=str))
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def finished(job: Job) -> dict[str, Any] | None:
-    """The record of a finished job, None if it is not or was another one."""
+    """The record of a finished job, None if it is unfinished or its inputs have changed."""
     try:
-        record = json.loads((job.folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = files.read_json(job.folder / RECORD)
+    except InputError:
         return None
-    if not isinstance(record, dict) or record.get("inputs") != _inputs(job):
+    if record is None or record.get("inputs") != _inputs(job):
         return None
     whole = all((job.folder / name).is_file() for name in (*FINDINGS, f"{record['run']}/args.json"))
     return record if whole else None
-
-
-def require_finished(job: Job) -> dict[str, Any]:
-    """The record of a job; raises `InputError` if it is not finished."""
-    record = finished(job)
-    if record is None:
-        raise InputError(f"The run of {job.name} is not finished: see above.")
-    return record
 
 
 def run(job: Job) -> None:
@@ -102,7 +89,7 @@ def run(job: Job) -> None:
 def _run(job: Job) -> None:
     if finished(job) is not None:
         return
-    # written last: it vouches for all that lies beside it
+    # written last: it says that the other files are complete
     (job.folder / RECORD).unlink(missing_ok=True)
     folder = _pretrain(job)
     linear = _linear(job, folder)
@@ -120,7 +107,6 @@ def _run(job: Job) -> None:
 
 
 def _pretrain(job: Job) -> Path:
-
     fitted = job.cfg.copy()
     fit_to_machine(fitted)
     if number_of_processes(fitted) == 1:
@@ -137,7 +123,7 @@ def _pretrain(job: Job) -> Path:
 
 
 def _kill_with_parent() -> Callable[[], None] | None:
-    """On Linux: a killed comparison leaves no training behind that a new one would meet."""
+    """On Linux, ends the training with a killed comparison: a new one uses the same folder."""
     if sys.platform != "linux":
         return None
     prctl, set_parent_death_signal = ctypes.CDLL(None).prctl, 1
@@ -146,14 +132,13 @@ def _kill_with_parent() -> Callable[[], None] | None:
 
 def _linear(job: Job, folder: Path) -> dict[str, float]:
     """Accuracies in percent of solo-learn's linear probe on the backbone."""
-
     if job.probe is None:
         return {}
     probe = job.probe.copy()
     probe.pretrained_feature_extractor = str(folder)
     with prefix_errors("linear"):
-        found = train_linear(probe)
-        with (found / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        run = train_linear(probe)
+        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row.get("val_acc1")]
         if not rows:
             raise InputError(
@@ -164,10 +149,3 @@ def _linear(job: Job, folder: Path) -> dict[str, float]:
         "linear_backbone": float(rows[-1]["val_acc1"]),
         "linear_backbone_top5": float(rows[-1]["val_acc5"]),
     }
-
-
-def evaluation_of(job: Job, record: dict[str, Any]) -> dict[str, Any]:
-    """A finished job's evaluation with the accuracies of its probe."""
-    evaluation = json.loads((job.folder / "evaluation.json").read_text(encoding="utf-8"))
-    evaluation["accuracy"] |= record["linear"]
-    return evaluation

@@ -47,7 +47,7 @@ class Job:
         method: its name in the comparison.
         seed: of everything that is random.
         folder: holds the pretraining run, the probe's, the findings and `job.json`.
-        recipe_folder, recipe, overrides: what would be typed behind `pretrain`.
+        recipe_folder, recipe, overrides: the arguments that `solo-bayesncl pretrain` would take.
         cfg: the recipe as composed.
         probe: the recipe of the linear probe, None without one.
         evaluation: options of the evaluation that were given.
@@ -90,7 +90,7 @@ class Plan:
         """From a comparison's configuration, with every recipe composed and checked.
 
         Args:
-            cfg: what the YAML file and the command line say.
+            cfg: the YAML file with the overrides of the command line.
             here: whether this machine is to run it. If not, what depends on the machine is left to
                 the one that does.
 
@@ -98,29 +98,22 @@ class Plan:
             InputError: for a key or value that cannot be used, before anything runs.
         """
         config = validate(ComparisonConfig, expand_grid(cfg))
-        options = config.evaluation.model_dump(exclude_none=True)
-        if here:
-            _ = options_of(options).torch_device
-        runs = [(config.job.method, config.job.seed)]
-        single = runs != [(None, None)]
-        if not single:
-            runs = list(product(config.methods, sorted(config.seeds)))
-        jobs = tuple(_job(config, *run, options, here) for run in runs)
-        return cls(
-            tuple(config.methods), tuple(sorted(config.seeds)), Path(config.out), jobs, single
-        )
-
-    def job(self, method: str, seed: int) -> Job:
-        """The job of a method at a seed."""
-        return next(job for job in self.jobs if (job.method, job.seed) == (method, seed))
+        evaluation = config.evaluation.model_dump(exclude_none=True)
+        with prefix_errors("evaluation"):
+            options = options_of(evaluation)
+            if here:
+                _ = options.torch_device
+        methods, seeds = tuple(config.methods), tuple(sorted(config.seeds))
+        single = config.job.method is not None
+        runs = [(config.job.method, config.job.seed)] if single else product(methods, seeds)
+        jobs = tuple(_job(config, *run, evaluation, here) for run in runs)
+        return cls(methods, seeds, Path(config.out), jobs, single)
 
 
 def options_of(evaluation: dict[str, Any]) -> Options:
-    """Options of the evaluation from a comparison's section."""
-    paths = {
-        key: Path(evaluation[key]) for key in ("metadata", "reference_weights") if key in evaluation
-    }
-    return Options(**(evaluation | paths))
+    """Options of the evaluation from a comparison's section; raises `InputError` for wrong ones."""
+    paths = evaluation.keys() & {"metadata", "reference_weights"}
+    return Options(**(evaluation | {key: Path(evaluation[key]) for key in paths}))
 
 
 def _job(
@@ -185,20 +178,18 @@ def _probe(
     """The probe's recipe on the data, backbone and seed of a pretraining recipe."""
     if config.linear is None:
         return None
-    names = recipe_names(find_folder(config.linear))
     overrides = (*config.linear_overrides, *config.typed_linear)
     _refuse(overrides, RESERVED_PROBE_KEYS, "linear.")
     required = ("data.train_path", "data.val_path", "pretrained_feature_extractor")
     placeholders = [f"++{key}=-" for key in required]
-    name = recipe if recipe in names else BASE
+    name = recipe if recipe in recipe_names(find_folder(config.linear)) else BASE
     with prefix_errors("linear"):
         probe = compose_recipe(config.linear, name, [*placeholders, *overrides])
-    crop = pretraining.augmentations[0]
+    data, crop = pretraining.data, pretraining.augmentations[0]
+    data_keys = ("train_path", "val_path", "dataset", "format", "num_workers")
     taken = {
-        **{f"data.{key}": pretraining.data.get(key) for key in ("train_path", "val_path")},
-        **{f"data.{key}": pretraining.data.get(key) for key in ("dataset", "format")},
+        **{f"data.{key}": data.get(key) for key in data_keys},
         **{f"data.augmentations.{key}": crop.get(key) for key in ("crop_size", "mean", "std")},
-        "data.num_workers": pretraining.data.num_workers,
         "dali": pretraining.get("dali"),
         "accelerator": pretraining.get("accelerator"),
     }

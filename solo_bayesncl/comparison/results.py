@@ -10,6 +10,7 @@ from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.comparison.sentences import conditions_of, sentences, warnings_of
 from solo_bayesncl.comparison.statistics import Evaluations, compare
 from solo_bayesncl.console import progress
+from solo_bayesncl.errors import InputError
 from solo_bayesncl.report.figures import save_figures
 from solo_bayesncl.report.page import write_page
 from solo_bayesncl.report.run import RunReport
@@ -27,40 +28,35 @@ def write_results(plan: Plan) -> dict[str, Any]:
     Raises:
         InputError: if a run is not finished.
     """
-    records = {job: jobs.require_finished(job) for job in plan.jobs}
     evaluations: Evaluations = {method: {} for method in plan.methods}
-    for job, record in records.items():
-        evaluations[job.method][job.seed] = jobs.evaluation_of(job, record)
+    folders: dict[str, list[str]] = {method: [] for method in plan.methods}
+    settings, reports = {}, []
+    for job in progress(plan.jobs, "runs"):
+        record = jobs.finished(job)
+        if record is None:
+            raise InputError(f"The run of {job.name} is not finished: see above.")
+        folder = job.folder / record["run"]
+        folders[job.method].append(folder.relative_to(plan.out).as_posix())
+        evaluation = files.read_json(job.folder / "evaluation.json")
+        evaluation["accuracy"] |= record["linear"]
+        evaluations[job.method][job.seed] = evaluation
+        reports.append(RunReport.read(job.folder, label=job.method, record=folder))
+        if job.seed == plan.seeds[0]:
+            recipe = OmegaConf.to_container(job.cfg, resolve=True)
+            settings[job.method] = runs.comparable(recipe)
     result = {
         **compare(evaluations),
         **conditions_of(evaluations),
-        "settings": {
-            method: runs.comparable(
-                OmegaConf.to_container(plan.job(method, plan.seeds[0]).cfg, resolve=True)
-            )
-            for method in plan.methods
-        },
-        "runs": {
-            method: [
-                (job.folder / record["run"]).relative_to(plan.out).as_posix()
-                for job, record in records.items()
-                if job.method == method
-            ]
-            for method in plan.methods
-        },
+        "settings": settings,
+        "runs": folders,
     }
     result["sentences"] = [*sentences(result), *warnings_of(result)]
-    reports = [
-        RunReport.read(job.folder, label=job.method, record=job.folder / record["run"])
-        for job, record in progress(records.items(), "page")
-    ]
     files.write_json(plan.out / "comparison.json", result)
     write_tables(plan.out, result)
     figures = save_figures(plan.out / "figures", reports, result)
     for stale in {*(plan.out / "figures").iterdir()} - {*figures}:
         stale.unlink()
     write_page(plan.out / PAGE, reports, result, _title(plan.methods))
-
     return result
 
 

@@ -1,6 +1,6 @@
 """What a comparison shows, and what makes it unfair, in sentences."""
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from solo_bayesncl.comparison.statistics import CONFIDENCE, Evaluations
@@ -19,13 +19,14 @@ _DESCRIBED = (
 def sentences(comparison: dict[str, Any]) -> list[str]:
     """One per metric and pair of neighbouring methods: means, difference and verdict."""
     metrics = {metric["key"]: metric for metric in comparison["metrics"]}
-    found = {(d["metric"], d["method"], d["against"]): d for d in comparison["differences"]}
+    differences = {(d["metric"], d["method"], d["against"]): d for d in comparison["differences"]}
     result = []
     for other, method in pairwise(comparison["methods"]):
         for key in _DESCRIBED:
-            if key in metrics and found[key, method, other]["mean"] is not None:
+            difference = differences.get((key, method, other))
+            if difference and difference["mean"] is not None:
                 means = {m: comparison["summary"][m][key]["mean"] for m in (method, other)}
-                result.append(_sentence(metrics[key], means, found[key, method, other]))
+                result.append(_sentence(metrics[key], means, difference))
     return result
 
 
@@ -41,10 +42,9 @@ def _sentence(metric: dict[str, Any], means: dict[str, float], difference: dict[
     if difference["significant"] is None:
         return f"{text}. Difference {mean} at every seed: without spread it is not judged."
     verdict = "a" if difference["significant"] else "no"
+    interval = formatted_interval(difference["low"], difference["high"], unit)
     return (
-        f"{text}. Difference {mean}, "
-        f"{100 * CONFIDENCE:.0f} % interval "
-        f"{formatted_interval(difference['low'], difference['high'], unit)} over "
+        f"{text}. Difference {mean}, {100 * CONFIDENCE:.0f} % interval {interval} over "
         f"{difference['n']} seeds: {verdict} significant difference."
     )
 
@@ -56,42 +56,38 @@ def conditions_of(evaluations: Evaluations) -> dict[str, Any]:
         `samples`, `optimizer_steps`, `not_finite` (spaces with values that are not), and
         `versions`, the distinct ones, of the evaluations, with their device and precision.
     """
-    every = {method: [runs[seed] for seed in sorted(runs)] for method, runs in evaluations.items()}
+    by_method = {method: [runs[s] for s in sorted(runs)] for method, runs in evaluations.items()}
     versions: dict[str, dict[str, None]] = {}
-    for evaluation in (e for found in every.values() for e in found):
-        conditions = {key: evaluation[key] for key in ("device", "precision") if key in evaluation}
-        for name, version in (evaluation["versions"] | conditions).items():
+    for evaluation in chain(*by_method.values()):
+        used = {key: evaluation[key] for key in ("device", "precision") if key in evaluation}
+        for name, version in (evaluation["versions"] | used).items():
             versions.setdefault(name, {})[version] = None
-    return {
-        "samples": {method: [e["samples"] for e in found] for method, found in every.items()},
-        "optimizer_steps": {
-            method: [e["optimizer_steps"] for e in found] for method, found in every.items()
-        },
-        "not_finite": {
-            method: [e.get("not_finite", []) for e in found] for method, found in every.items()
-        },
-        "versions": {name: ", ".join(found) for name, found in versions.items()},
+    conditions = {
+        key: {method: [e.get(key, absent) for e in es] for method, es in by_method.items()}
+        for key, absent in (("samples", None), ("optimizer_steps", None), ("not_finite", []))
     }
+    joined = {name: ", ".join(distinct) for name, distinct in versions.items()}
+    return {**conditions, "versions": joined}
 
 
 def warnings_of(comparison: dict[str, Any]) -> list[str]:
     """One per condition that makes a comparison unfair."""
-    found = []
+    warnings = []
     for key, words in (("optimizer_steps", "optimizer steps"), ("samples", "validation images")):
         if len({number for numbers in comparison[key].values() for number in numbers}) > 1:
             text = "; ".join(
                 f"{method} {', '.join(map(str, numbers))}"
                 for method, numbers in comparison[key].items()
             )
-            found.append(f"Not like for like: the numbers of {words} differ ({text}).")
+            warnings.append(f"Not like for like: the numbers of {words} differ ({text}).")
     for method, by_seed in comparison["not_finite"].items():
         for seed, spaces in zip(comparison["seeds"], by_seed, strict=True):
             if spaces:
-                found.append(
+                warnings.append(
                     f"{method}, seed {seed}: {', '.join(spaces)} hold values that are not finite "
                     "and are left out. Did training diverge?"
                 )
     for name, versions in comparison["versions"].items():
         if ", " in versions:
-            found.append(f"Not like for like: runs were evaluated with {name} {versions}.")
-    return found
+            warnings.append(f"Not like for like: runs were evaluated with {name} {versions}.")
+    return warnings

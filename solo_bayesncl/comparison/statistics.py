@@ -1,18 +1,18 @@
 """Methods over seeds: means with confidence intervals, and paired differences."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from statistics import fmean, stdev
 from typing import Any
 
 from scipy import stats
 
-from solo_bayesncl.report.catalogue import Metric, reported_in
+from solo_bayesncl.report.catalogue import reported_in
 
 CONFIDENCE = 0.95
 _METRIC_FIELDS = ("key", "label", "unit", "better", "headline")
 
-Evaluations = dict[str, dict[int, dict[str, Any]]]
+Evaluations = dict[str, dict[int, dict[str, Any]]]  # method -> seed -> evaluation
 
 
 def interval(values: Sequence[float]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def compare(evaluations: Evaluations) -> dict[str, Any]:
     """Summaries of every metric per method and paired differences between methods.
 
     Args:
-        evaluations: method -> seed -> evaluation. A value that is undefined (None) is left out of
+        evaluations: of each method and seed. A value that is undefined (None) is left out of
             its mean; a pair with one, of its difference.
 
     Returns:
@@ -57,14 +57,17 @@ def compare(evaluations: Evaluations) -> dict[str, Any]:
     metrics = reported_in(e for runs in evaluations.values() for e in runs.values())
     values = {
         method: {
-            metric.key: [_value(metric, evaluations[method].get(seed)) for seed in seeds]
+            metric.key: [metric.of(runs[seed]) if seed in runs else None for seed in seeds]
             for metric in metrics
         }
-        for method in methods
+        for method, runs in evaluations.items()
     }
     summary = {
-        method: {key: interval(_defined(column)) for key, column in values[method].items()}
-        for method in methods
+        method: {
+            key: interval([value for value in by_seed if value is not None])
+            for key, by_seed in columns.items()
+        }
+        for method, columns in values.items()
     }
     differences = [
         {"metric": metric.key, "method": method, "against": other}
@@ -83,19 +86,11 @@ def compare(evaluations: Evaluations) -> dict[str, Any]:
     }
 
 
-def _value(metric: Metric, evaluation: dict[str, Any] | None) -> float | None:
-    return None if evaluation is None else metric.of(evaluation)
-
-
-def _defined(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
-
-
 def _difference(values: list[float | None], others: list[float | None]) -> dict[str, Any]:
     pairs = zip(values, others, strict=True)
-    found = interval([a - b for a, b in pairs if a is not None and b is not None])
-    significant = None if found["low"] is None else found["low"] > 0 or found["high"] < 0
-    if found["sd"] == 0 and found["mean"] != 0:
+    result = interval([a - b for a, b in pairs if a is not None and b is not None])
+    significant = None if result["low"] is None else result["low"] > 0 or result["high"] < 0
+    if result["sd"] == 0 and result["mean"] != 0:
         # counts and accuracies are discrete: equal differences do not show that there is no spread
         significant = None
-    return {**found, "significant": significant}
+    return {**result, "significant": significant}

@@ -48,13 +48,12 @@ def _check_folders(recipe: Recipe) -> None:
     if data.dataset in DOWNLOADED:
         return
     labelled = not data.no_labels
-    _check_images("data.train_path", data.train_path, data.format, labelled)
-    if data.val_path is not None and labelled:
-        _check_images("data.val_path", data.val_path, data.format, labelled)
+    for key in ("train_path", "val_path") if labelled else ("train_path",):
+        if (path := getattr(data, key)) is not None:
+            _check_images(f"data.{key}", Path(path), data.format, labelled)
 
 
-def _check_images(key: str, path: str, file_format: str, labelled: bool) -> None:
-    path = Path(path)
+def _check_images(key: str, path: Path, file_format: str, labelled: bool) -> None:
     if file_format == "h5":
         if not path.is_file():
             raise InputError(f"{key}={path} is not a file; data.format=h5 needs an HDF5 file.")

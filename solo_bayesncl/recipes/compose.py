@@ -61,8 +61,7 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
     """The configuration of a recipe, for use in a program.
 
     Args:
-        folder: the value of --config-path.
-        name: the value of --config-name.
+        folder, name: the values of --config-path and --config-name.
         overrides: key=value.
 
     Raises:
@@ -91,22 +90,17 @@ def _suspended_hydra() -> Iterator[None]:
 
 @contextmanager
 def as_input_error(folder: Path | None = None) -> Iterator[None]:
-    """Turns what Hydra and OmegaConf raise into one message.
-
-    Args:
-        folder: of the recipe, to list those that there are.
-    """
+    """Turns what Hydra and OmegaConf raise into one message; lists the recipes of `folder`."""
     try:
         yield
-    except MissingConfigException as error:
-        if folder is None or "primary config" not in str(error):
-            raise InputError(f"The recipe cannot be read: {_one_message(error)}") from error
-        raise InputError(
-            f"--config-name {error.missing_cfg_file}: {folder} has no such recipe. It has "
-            f"{', '.join(recipe_names(folder)) or 'none'}."
-        ) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(f"The recipe cannot be read: {_one_message(error)}") from error
+        message = f"The recipe cannot be read: {_one_message(error)}"
+        if folder and isinstance(error, MissingConfigException) and "primary config" in str(error):
+            message = (
+                f"--config-name {error.missing_cfg_file}: {folder} has no such recipe. It has "
+                f"{', '.join(recipe_names(folder)) or 'none'}."
+            )
+        raise InputError(message) from error
 
 
 def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> None:

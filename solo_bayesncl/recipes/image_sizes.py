@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 from torch.func import functional_call
 
@@ -29,6 +29,7 @@ def require_image_sizes(backbone: nn.Module, sizes: Mapping[str, int], cfg: Dict
     values = (*backbone.named_parameters(), *backbone.named_buffers())
     weights = {name: value.to("meta") for name, value in values}
     dtype = next(backbone.parameters()).dtype
+    kwargs = cfg.backbone.get("kwargs") or {}
     for key, size in sizes.items():
         try:
             images = torch.empty(2, 3, size, size, device="meta", dtype=dtype)
@@ -37,14 +38,10 @@ def require_image_sizes(backbone: nn.Module, sizes: Mapping[str, int], cfg: Dict
             return  # an operator without a meta kernel: the first step will show it
         except (AssertionError, RuntimeError, ValueError, TypeError) as error:
             raise InputError(
-                f"backbone.name={cfg.backbone.name} with backbone.kwargs={_kwargs(cfg)} does not "
+                f"backbone.name={cfg.backbone.name} with backbone.kwargs={kwargs} does not "
                 f"take the {size} px of {key}: {str(error).splitlines()[0].rstrip('.')}. "
                 + _advice(cfg.backbone.name, key, size)
             ) from error
-
-
-def _kwargs(cfg: DictConfig) -> dict:
-    return OmegaConf.to_container(OmegaConf.create(cfg.backbone.get("kwargs") or {}))
 
 
 def _advice(name: str, key: str, size: int) -> str:

@@ -1,4 +1,4 @@
-"""What a recipe may say: each key that is checked, with the values it accepts."""
+"""The keys of a recipe that are checked, with the values they accept."""
 
 from typing import Annotated, Any, Literal
 

@@ -61,12 +61,9 @@ def append_shared(search_path: "ConfigSearchPath") -> None:
 def extend(search_path: "ConfigSearchPath") -> None:
     """Adds our recipes that belong to the folder of another program, solo-learn's script.
 
-    For `--config-path scripts/pretrain/cifar` these are the ones of our `pretrain/cifar`. They come
-    behind the program's: a file of its folder wins over ours of the same name. If it has no such
-    folder, ours takes the place.
-
-    Args:
-        search_path: of the running Hydra program; changed in place.
+    For `--config-path scripts/pretrain/cifar` these are the ones of our `pretrain/cifar`. They are
+    searched after the program's own folder, so a file of the same name there is preferred. If the
+    program has no such folder, ours replaces it.
     """
     for element in list(search_path.get_path()):
         if element.provider != "main":
@@ -84,10 +81,9 @@ def extend(search_path: "ConfigSearchPath") -> None:
 
 
 def resolve_preset(cfg: DictConfig) -> None:
-    """Puts the values of the section `preset` in all places that refer to it, and removes it.
+    """Resolves what refers to the section `preset` of a composed recipe, and removes the section.
 
-    Args:
-        cfg: a composed recipe, changed in place. Without such a section it stays as it is.
+    `cfg` is changed in place; without such a section it stays as it is.
     """
     if "preset" not in cfg:
         return

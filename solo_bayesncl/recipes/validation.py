@@ -1,4 +1,4 @@
-"""Validates configuration against pydantic models, and says in words what a model accepts."""
+"""Validates configuration against pydantic models, with messages that name accepted values."""
 
 import difflib
 from collections.abc import Mapping
@@ -47,19 +47,17 @@ def accepts(words: str) -> WithJsonSchema:
 
 def accepted_values(model: type[BaseModel], key: str) -> str:
     """The accepted values of a key in words, as messages and documentation give them."""
-    return _Schema(model).words(_Schema(model).root["properties"][key])
+    schema = _Schema(model)
+    return schema.words(schema.root["properties"][key])
 
 
 def validate(model: type[Model], values: Mapping[str, Any], prefix: str = "") -> Model:
-    """Validates a section of a configuration.
+    """The values of a section, with the defaults of those that are not given.
 
     Args:
-        model: the section's model.
-        values: a section as Hydra composes it, or plain values; interpolations are resolved.
+        model: of the section.
+        values: as Hydra composes them, or plain; interpolations are resolved.
         prefix: the dotted key of the section, for messages.
-
-    Returns:
-        The values, with the defaults of those that are not given.
 
     Raises:
         InputError: one line for each wrong value: its dotted key, the value and what is accepted.

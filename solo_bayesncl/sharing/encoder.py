@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from solo_bayesncl import runs
+from solo_bayesncl import files, runs
 from solo_bayesncl.data.images import ImageTransform, read_image
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.metrics import ACTIVE
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
         """Same as `solo_bayesncl.load_encoder`."""
         check_precision(precision, "precision")
         path = Path(path)
-        if path.suffix == ".safetensors" and path.is_file():
+        if _is_safetensors(path):
             # export compares in float32
             return cls._from_export(path, "32-true" if precision == AS_TRAINED else precision)
         run = runs.Run.open(path)
@@ -174,25 +174,23 @@ class Encoder(nn.Module):
             )
         device = next(self.parameters()).device
         encoding = self.encode(image[None].to(device))
-        closed = []
-        if encoding.mask is not None:
-            closed = [i for i in strongest(encoding.projections[0]) if encoding.mask[0, i] == 0]
-        return Description(
-            self._dimensions(strongest(encoding.codes[0]), encoding.codes, encoding.probs),
-            self._dimensions(closed, encoding.projections, encoding.probs),
-        )
+        probs, mask = encoding.probs, encoding.mask
 
-    def _dimensions(
-        self, indexes: list[int], values: Tensor, probs: Tensor | None
-    ) -> tuple[Dimension, ...]:
-        return tuple(
-            Dimension(
-                index=i,
-                value=float(values[0, i]),
-                open_probability=None if probs is None else float(probs[0, i]),
-                owner=self._owners.get(i),
+        def dimensions(values: Tensor, closed: bool = False) -> tuple[Dimension, ...]:
+            return tuple(
+                Dimension(
+                    index=i,
+                    value=float(values[i]),
+                    open_probability=None if probs is None else float(probs[0, i]),
+                    owner=self._owners.get(i),
+                )
+                for i in strongest(values)
+                if not closed or mask[0, i] == 0
             )
-            for i in indexes
+
+        return Description(
+            active=dimensions(encoding.codes[0]),
+            closed=() if mask is None else dimensions(encoding.projections[0], closed=True),
         )
 
 
@@ -206,8 +204,17 @@ def strongest(values: Tensor) -> list[int]:
 def _read_owners(folder: Path) -> dict[int, str | None]:
     """Class that each dimension is mostly active on, if `explain` has written its table."""
     try:
-        table = json.loads((folder / "dimensions.json").read_text(encoding="utf-8"))
+        table = files.read_json(folder / "dimensions.json")
         named = {None: None, **dict(enumerate(table["classes"]))}
         return {d["index"]: named[d["owner"]] for d in table["dimensions"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):  # damaged or, a TypeError, no table
         return {}
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By the suffix, or by the first bytes: the size of a JSON header, then the header."""
+    try:
+        with path.open("rb") as file:
+            return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+    except OSError:  # a folder, or nothing
+        return False

@@ -1,4 +1,4 @@
-"""Writes trained models for other libraries, and compares each file with its model before it stays.
+"""Writes trained models for other libraries; keeps a file if it computes what the model does.
 
 Users load a file with the lines of `Format.usage`; the comparison calls `Format.load`, and the
 tests run the lines to show that both are the same.
@@ -19,7 +19,8 @@ from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.record import versions
 from solo_bayesncl.runs.models import training_classes
 from solo_bayesncl.sharing.encoder import Encoder
-from solo_bayesncl.sharing.formats import FORMATS, Format
+from solo_bayesncl.sharing.formats import FORMATS
+from solo_bayesncl.sharing.formats.base import Format
 from solo_bayesncl.training.environment import prepare_solo_learn
 
 # largest difference from the model's outputs, absolute or relative to the largest of them
@@ -102,16 +103,12 @@ def export(
     file_format = FORMATS[format_name](encoder)
     content = file_format.content(out)
     file_format.usage(out)  # raises for settings that the lines cannot hold
-    agreement: list[Agreement] = []
-
-    def check(written: Path) -> None:
-        agreement.append(_compare(file_format, written, real_images))
-
     try:
-        files.write_bytes(out, content, check)
+        return files.write_bytes(
+            out, content, check=lambda written: _compare(file_format, written, real_images)
+        )
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error}.") from error
-    return agreement[0]
 
 
 def _real_images(run: runs.Run) -> Tensor | None:

@@ -77,6 +77,9 @@ def _settings_of_recipe(
 
 def _settings_of_record(official: OfficialCheckpoint, overrides: list[str]) -> DictConfig:
     """The settings of the `args.json` beside the checkpoint, with overrides."""
+    wrong = [override for override in overrides if "=" not in override]
+    if wrong:
+        raise InputError(f"{wrong[0]!r} is not an override: give key=value.")
     cfg = official.recorded_settings()
     if cfg is None:
         raise InputError(_recipe_needed(official))
@@ -132,8 +135,6 @@ def _check_weights(official: OfficialCheckpoint, cfg: DictConfig) -> None:
             f"data.dataset={dataset}, but {official.path} {stem} first layer that solo-learn gives "
             "to cifar10 and cifar100, and to no other data set. Correct data.dataset."
         )
-    if official.num_classes is None:
-        raise InputError(f"{official.path} lacks classifier.weight: it is not a whole checkpoint.")
 
 
 def _check_record(official: OfficialCheckpoint, cfg: DictConfig) -> None:

@@ -1,6 +1,6 @@
 """Checkpoints of the official code, a fork of solo-learn, and the settings they determine."""
 
-import json
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from solo_bayesncl import runs
+from solo_bayesncl import files, runs
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.method_kwargs import METHODS
 
@@ -62,6 +62,8 @@ class OfficialCheckpoint:
         weights = runs.weights_of(content)
         if not weights:
             raise InputError(f"{path}: its state_dict is empty.")
+        if "classifier.weight" not in weights:
+            raise InputError(f"{path} lacks classifier.weight: it is not a whole checkpoint.")
         return cls(path, weights, epoch, step, _read_record(path.parent / "args.json"))
 
     @property
@@ -80,10 +82,9 @@ class OfficialCheckpoint:
         return self.is_resnet and self.weights["backbone.conv1.weight"].size(-1) == 3
 
     @property
-    def num_classes(self) -> int | None:
+    def num_classes(self) -> int:
         """Outputs of the online classifier."""
-        classifier = self.weights.get("classifier.weight")
-        return None if classifier is None else len(classifier)
+        return len(self.weights["classifier.weight"])
 
     @property
     def gating_head_depth(self) -> int:
@@ -134,7 +135,7 @@ class OfficialCheckpoint:
                 f"{(*missing, 'augmentations')[0]}: its layout is not that of the official code. "
                 "Give a recipe with --config-path and --config-name."
             )
-        settings = json.loads(json.dumps(self.record))
+        settings = copy.deepcopy(self.record)
         uses_gate = settings["method_kwargs"].pop("use_bayes", False) is True
         if settings.get("method") == "ncl" and uses_gate:
             settings["method"] = "bayesncl"
@@ -149,11 +150,6 @@ class OfficialCheckpoint:
 
 def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}. Repair it, or move it away.") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{path} is damaged: it holds no settings. Repair it, or move it away.")
-    return record
+        return files.read_json(path)
+    except InputError as error:
+        raise InputError(f"{error} Repair it, or move it away.") from error

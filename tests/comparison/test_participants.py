@@ -113,6 +113,8 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
         ("evaluation.workers=two", "evaluation.workers='two': give an integer"),
         ("evaluation.metadata=5", "evaluation.metadata=5: give text"),
         ("evaluation.metadata=none.csv", "--metadata none.csv is not a file"),
+        ("evaluation.workers=-1", "evaluation: --workers -1: give an integer of at least 0"),
+        ("+evaluation.precision=8-true", "evaluation: --precision='8-true' is not known"),
         ("evaluation.reference=resnet9000", "--reference resnet9000 is not a model of timm"),
         ("job=3", "job=3: give a section with method and seed"),
         ("variants=3", "variants=3: give a section"),

@@ -159,8 +159,19 @@ def test_what_is_not_an_override_is_refused():
 
 def test_overrides_of_a_comparison_are_sorted_by_what_they_are_for():
     assert split_overrides(
-        ["out=x", "++linear.lr=1", "linear=null", "seed=3", "hydra/launcher=joblib", "~momentum"]
-    ) == (["out=x", "linear=null", "hydra/launcher=joblib"], ["seed=3", "~momentum"], ["++lr=1"])
+        [
+            "out=x",
+            "++linear.lr=1",
+            "linear/wandb=mine",
+            "seed=3",
+            "hydra/launcher=joblib",
+            "~momentum",
+        ]
+    ) == (
+        ["out=x", "hydra/launcher=joblib"],
+        ["seed=3", "~momentum"],
+        ["++lr=1", "wandb=mine"],
+    )
 
 
 @given(st.text())

@@ -391,7 +391,7 @@ def test_recipe_that_contradicts_the_record_is_refused(recorded, images, tmp_pat
     ("text", "expected"),
     [
         ("{", "is damaged"),
-        ("[1]", "it holds no settings"),
+        ("[1]", "it does not hold a JSON object. Repair it"),
         ('{"encoder": "resnet18"}', "has no section backbone"),
     ],
 )

@@ -1,16 +1,10 @@
-"""How does another library load a trained model? One module a format."""
+"""How does another library load a trained model? Files of a backbone, or of a whole encoder."""
 
+from solo_bayesncl.sharing.formats.backbone import TimmFormat, TorchvisionFormat
 from solo_bayesncl.sharing.formats.base import Format
-from solo_bayesncl.sharing.formats.onnx import OnnxFormat
-from solo_bayesncl.sharing.formats.safetensors import SafetensorsFormat
-from solo_bayesncl.sharing.formats.timm import TimmFormat
-from solo_bayesncl.sharing.formats.torchvision import TorchvisionFormat
+from solo_bayesncl.sharing.formats.encoder import OnnxFormat, SafetensorsFormat
 
 FORMATS: dict[str, type[Format]] = {
-    "torchvision": TorchvisionFormat,
-    "timm": TimmFormat,
-    "safetensors": SafetensorsFormat,
-    "onnx": OnnxFormat,
+    format_class.name: format_class
+    for format_class in (TorchvisionFormat, TimmFormat, SafetensorsFormat, OnnxFormat)
 }
-
-__all__ = ["FORMATS", "Format"]

@@ -56,6 +56,21 @@ class Format(ABC):
     def usage(self, path: Path) -> list[str]:
         """Lines of Python that do the same: they map `images` to `outputs`."""
 
+    def resnet_usage(self) -> list[str]:
+        """Lines of Python that build the ResNet as `backbone`, for `usage`."""
+        arguments = to_source(self.backbone_kwargs)
+        lines = [
+            f"backbone = torchvision.models.{self.backbone_name}({arguments})",
+            "backbone.fc = torch.nn.Identity()",
+        ]
+        if self.has_cifar_stem:
+            lines += [
+                "# solo-learn's stem for CIFAR, which torchvision does not have",
+                "backbone.conv1 = torch.nn.Conv2d(3, 64, 3, stride=1, padding=2, bias=False)",
+                "backbone.maxpool = torch.nn.Identity()",
+            ]
+        return lines
+
     @classmethod
     def require_installed(cls) -> None:
         """Raises `InputError` if packages that the format requires are missing."""

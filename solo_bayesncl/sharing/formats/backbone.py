@@ -1,4 +1,4 @@
-"""A backbone's weights for `timm.create_model`."""
+"""A backbone's weights for torchvision and for timm."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,19 +6,51 @@ from typing import Any
 
 import safetensors.torch
 import timm
+import torch
+import torchvision
 from torch import Tensor
 
+from solo_bayesncl.adapters.shared import remove_head
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.sharing.encoder import Encoder
 from solo_bayesncl.sharing.formats.base import Format, contiguous, pickled, to_source
 
 # family of solo-learn's backbones -> what timm adds to their names
-SUFFIXES = {
+TIMM_SUFFIXES = {
     "resnet": "",
     "vit_": "_patch16_224",
     "swin_": "_patch4_window7_224",
     "convnext": "",
 }
+
+
+class TorchvisionFormat(Format):
+    """A ResNet's `state_dict`."""
+
+    name = "torchvision"
+    outputs = "features"
+
+    def content(self, out: Path) -> bytes:
+        if not self.is_resnet:
+            raise InputError(
+                f"--format torchvision holds ResNets; backbone.name={self.backbone_name} is built "
+                "otherwise in torchvision. Choose --format timm or safetensors."
+            )
+        return pickled(self.backbone.state_dict())
+
+    def load(self, path: Path) -> Callable[[Tensor], Tensor]:
+        resnet = getattr(torchvision.models, self.backbone_name)(**self.backbone_kwargs)
+        backbone = remove_head(resnet, self.backbone_name, self.has_cifar_stem)
+        backbone.load_state_dict(torch.load(path, weights_only=True))
+        return backbone.eval()
+
+    def usage(self, path: Path) -> list[str]:
+        return [
+            "import torch, torchvision",
+            *self.resnet_usage(),
+            f"backbone.load_state_dict(torch.load({str(path)!r}, weights_only=True))",
+            "outputs = backbone.eval()(images)",
+        ]
 
 
 class TimmFormat(Format):
@@ -30,7 +62,7 @@ class TimmFormat(Format):
     def __init__(self, encoder: Encoder):
         super().__init__(encoder)
         name = self.backbone_name
-        names = [name + suffix for family, suffix in SUFFIXES.items() if name.startswith(family)]
+        names = [name + suffix for kind, suffix in TIMM_SUFFIXES.items() if name.startswith(kind)]
         self.timm_name: str | None = next(filter(timm.is_model, names), None)
 
     def content(self, out: Path) -> bytes:
