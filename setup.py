@@ -56,7 +56,7 @@ setup(
         "pillow>=9",
         "matplotlib>=3.6",
         "scikit-learn>=1.1",
-        "scipy>=1.8",
+        "scipy>=1.10",
         "jinja2>=3",
         "safetensors",
         "filelock",
