@@ -266,6 +266,7 @@ def test_without_a_gpu_make_gpu_says_so_in_one_line():
     assert "No CUDA device is found" in line
 
 
+@pytest.mark.usefixtures("narrow_backbone")
 def test_rehearsal_trains_compares_and_writes_the_table(tmp_path):
     done = gpu_program("--device", "cpu", "--out", tmp_path, "--only", "fp32", "fp32 on the CPU")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -61,8 +61,9 @@ def adapter() -> Adapter:
         raise InputError(MISSING)
     version, module = release
     try:
-        # recorded, so not shown: deprecations in old dependencies that a user cannot change
-        with warnings.catch_warnings(record=True):
+        with warnings.catch_warnings():
+            # deprecations in old dependencies, which a user cannot change
+            warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except ImportError as error:
         raise InputError(

@@ -64,7 +64,8 @@ class OptimizationMixin:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
         start = scheduler.warmup_start_lr if scheduler.warmup_epochs > 0 else cfg.optimizer.lr
-        with warnings.catch_warnings(record=True):  # lightning-bolts warns that it is under review
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lightning-bolts warns that it is under review
             warmup_cosine = LinearWarmupCosineAnnealingLR(
                 optimizer,
                 warmup_epochs=scheduler.warmup_epochs * (steps / cfg.max_epochs),
