@@ -24,7 +24,7 @@ COMMANDS = {
     "data": "generate the demo data sets",
     "doctor": "list what is installed, what it allows and how to install the rest",
 }
-HYDRA_COMMANDS = ("pretrain", "linear", "compare", "import")
+PARSE_THEMSELVES = ("pretrain", "linear", "compare", "import")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments and arguments[0] in HYDRA_COMMANDS:
+    if arguments and arguments[0] in PARSE_THEMSELVES:
         return _command(arguments[0]).run(arguments[1:])
     if arguments and arguments[0].endswith(".py"):
         return _command("script").run(arguments)
@@ -77,7 +77,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=summary)
         # only the chosen command is imported: `--help` must not wait for torch
-        if name in arguments[:1] and name not in HYDRA_COMMANDS:
+        if name in arguments[:1] and name not in PARSE_THEMSELVES:
             _command(name).add_arguments(subparser)
     return parser
 

@@ -25,7 +25,7 @@ def write_bytes(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
-        # not of `tempfile`, whose files nobody else may read
+        # `tempfile` would make it readable by its owner only
         with temporary.open("xb") as file:
             file.write(content)
         checked = check(temporary)

@@ -18,7 +18,8 @@ class SoloBayesNCL(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Appends folders of recipes; in solo-learn's programs, registers the methods, too."""
-        own_command = "solo_bayesncl.recipes.compose" in sys.modules
+        folders = sys.modules.get("solo_bayesncl.recipes.search_path")
+        own_command = folders is not None and folders.composes_for_us()
         if not own_command and "solo.methods" not in sys.modules:
             return
         try:

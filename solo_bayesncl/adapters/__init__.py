@@ -1,4 +1,4 @@
-"""Which solo-learn is installed, and how is it called? No other folder asks."""
+"""Which solo-learn is installed, and how is it called? No other folder depends on it."""
 
 from solo_bayesncl.adapters.installed import MISSING, adapter, find, scripts_use_hydra
 from solo_bayesncl.adapters.protocol import Adapter

@@ -61,9 +61,8 @@ def adapter() -> Adapter:
         raise InputError(MISSING)
     version, module = release
     try:
-        with warnings.catch_warnings():
-            # deprecations in old dependencies, which a user cannot change
-            warnings.simplefilter("ignore")
+        # recorded, so not shown: deprecations in old dependencies that a user cannot change
+        with warnings.catch_warnings(record=True):
             return importlib.import_module(module)
     except ImportError as error:
         raise InputError(

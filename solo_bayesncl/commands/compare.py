@@ -25,12 +25,12 @@ def run(arguments: list[str]) -> int:
     overrides = _for_comparison(overrides)
     plans: list[Plan] = []
     run_with_hydra(
-        [*(flag for flag in flags if flag not in ("-m", "--multirun")), *overrides],
+        [*overrides, *(flag for flag in flags if flag not in ("-m", "--multirun"))],
         lambda cfg: plans.append(Plan.of(cfg, here=not parsed.multirun)),
     )
     for plan in plans:  # none after --help or --cfg job
         if parsed.multirun:
-            _sweep([*flags, *overrides], plan)
+            _sweep([*overrides, *flags], plan)
             _finish(plan)
         else:
             compare(plan)
@@ -44,7 +44,8 @@ def _for_comparison(overrides: list[str]) -> list[str]:
     """
     own, *of_recipes = split_overrides(overrides)
     lists = [
-        f"+{name}=[{','.join(map(quote, found))}]"
+        # an interpolation is the recipe's
+        f"+{name}=[{','.join(quote(one.replace('${', chr(92) + '${')) for one in found)}]"
         for name, found in zip(("typed", "typed_linear"), of_recipes, strict=True)
         if found
     ]
@@ -55,7 +56,7 @@ def _for_comparison(overrides: list[str]) -> list[str]:
 def _sweep(arguments: list[str], plan: Plan) -> None:
     """One Hydra job per run; the chosen launcher decides where and how many at a time."""
     methods, seeds = ",".join(map(quote, plan.methods)), ",".join(map(str, plan.seeds))
-    run_with_hydra([*arguments, f"job.method={methods}", f"job.seed={seeds}"], run_one)
+    run_with_hydra([f"job.method={methods}", f"job.seed={seeds}", *arguments], run_one)
 
 
 def run_one(cfg: DictConfig) -> None:

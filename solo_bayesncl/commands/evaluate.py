@@ -60,7 +60,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command: prints the table and writes the JSON file."""
-    run_ = Run.open(args.checkpoint)  # reports a wrong path before anything slow is imported
+    run_ = Run.open(args.checkpoint)  # reports a wrong path before solo-learn is imported
     options = options_of(args)
     _ = options.torch_device
     target = args.out or run_.folder / "evaluation.json"

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image",
         type=Path,
         metavar="FILE",
-        help="say which dimensions describe this image and which of them the gate closed",
+        help="show which dimensions describe this image and which of them the gate closed",
     )
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="dimensions to print (default: 10)"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from solo_bayesncl.console import log
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.sharing.import_official import import_official
 
 
 def run(arguments: list[str]) -> int:
@@ -16,6 +15,8 @@ def run(arguments: list[str]) -> int:
     args = _parser().parse_intermixed_args(arguments)
     if (args.config_path is None) != (args.config_name is None):
         raise InputError("--config-path and --config-name belong together: give both or neither.")
+    from solo_bayesncl.sharing.import_official import import_official  # not needed for --help
+
     recipe = None if args.config_name is None else (args.config_path, args.config_name)
     folder = import_official(args.checkpoint, args.out, args.overrides, recipe)
     log(f"the run is in {folder}; evaluate it with: solo-bayesncl evaluate {folder}")

@@ -39,7 +39,7 @@ Seeds = Annotated[
     BeforeValidator(_as_list),
     accepts(f"a list of integers from 0 to {MAX_SEED}, e.g. [0,1,2]"),
 ]
-Overrides = Annotated[list[str], accepts("a list of overrides, [key=value,...]")]
+Overrides = Annotated[list[str], accepts("a list of overrides, ['key=value',...]")]
 
 
 class ComparisonSection(ClosedSection):
@@ -116,9 +116,9 @@ class ComparisonConfig(ComparisonSection):
     evaluation: EvaluationSection = EvaluationSection()
     job: JobSection = JobSection()
     # of the command line, see `split_overrides`
-    typed: Overrides = Field([])
-    typed_linear: Overrides = Field([])
-    hydra: Any = None
+    typed: Overrides = Field([], json_schema_extra={"internal": True})
+    typed_linear: Overrides = Field([], json_schema_extra={"internal": True})
+    hydra: Any = Field(None, json_schema_extra={"internal": True})
 
     @field_validator("methods", "seeds")
     @classmethod

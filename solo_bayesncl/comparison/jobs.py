@@ -63,7 +63,9 @@ def finished(job: Job) -> dict[str, Any] | None:
         return None
     if record is None or record.get("inputs") != _inputs(job):
         return None
-    whole = all((job.folder / name).is_file() for name in (*FINDINGS, f"{record['run']}/args.json"))
+    whole = all(
+        (job.folder / name).is_file() for name in (*FINDINGS, f"{record.get('run')}/args.json")
+    )
     return record if whole else None
 
 
@@ -119,7 +121,10 @@ def _pretrain(job: Job) -> Path:
         raise InputError(f"Pretraining {job.name} failed: see above.")
     cfg = prepare(job.cfg.copy())
     build(cfg)  # adds the method's defaults, which a run's record has
-    return runs.find_resumable(cfg, cfg.method).folder
+    run_ = runs.find_resumable(cfg, cfg.method)
+    if run_ is None:
+        raise InputError(f"The run of {job.name} is not in {job.folder}, where it was written to.")
+    return run_.folder
 
 
 def _kill_with_parent() -> Callable[[], None] | None:

@@ -1,4 +1,4 @@
-"""Options of an evaluation, checked before anything slow is imported."""
+"""Options of an evaluation, checked before solo-learn is imported."""
 
 from dataclasses import dataclass
 from pathlib import Path

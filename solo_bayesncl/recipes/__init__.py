@@ -1,7 +1,4 @@
-"""What may a recipe, a YAML file in solo-learn's layout, contain? Does it fit this machine?
-
-`recipes.compose` is not imported here: it tells the Hydra plugin that a command of ours is running.
-"""
+"""What may a recipe, a YAML file in solo-learn's layout, contain? Does it fit this machine?"""
 
 from solo_bayesncl.recipes.checks import check_linear, check_pretrain, too_few_images
 from solo_bayesncl.recipes.machine import fit_to_machine

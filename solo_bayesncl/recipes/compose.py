@@ -19,6 +19,7 @@ from solo_bayesncl.recipes.overrides import quote_paths, split_arguments
 from solo_bayesncl.recipes.search_path import (
     BASE,
     KINDS,
+    own_composition,
     recipe_names,
     recipe_root,
     resolve_preset,
@@ -68,7 +69,7 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
         InputError: for what Hydra or OmegaConf cannot compose.
     """
     path = find_folder(folder)
-    with as_input_error(path), _suspended_hydra():
+    with as_input_error(path), _suspended_hydra(), own_composition():
         with initialize_config_dir(str(path), version_base="1.2"):
             cfg = compose(name, quote_paths(overrides))
         OmegaConf.set_struct(cfg, False)
@@ -143,7 +144,7 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments, *quote_paths(overrides)]
     try:
-        with as_input_error(folder):
+        with as_input_error(folder), own_composition():
             hydra.main(version_base="1.2", config_path=None)(in_hydra)()
     finally:
         sys.argv = command_line

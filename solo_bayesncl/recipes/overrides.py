@@ -1,6 +1,7 @@
 """The arguments that Hydra takes: flags such as --config-name, and overrides key=value."""
 
 from argparse import Namespace
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -55,7 +56,7 @@ def quote(text: str) -> str:
 
 
 def quote_paths(overrides: list[str]) -> list[str]:
-    """Quotes the paths that Hydra's grammar does not read as text: those with `=` or brackets."""
+    """Expands `~` in paths, and quotes those that Hydra's grammar does not read as text."""
     return [_quote_path(override) for override in overrides]
 
 
@@ -63,6 +64,8 @@ def _quote_path(override: str) -> str:
     key, separator, value = override.partition("=")
     if not separator or key.lstrip("+") not in PATH_KEYS:
         return override
+    if value.startswith("~"):  # not expanded by a shell, since it is not at the start of a word
+        return f"{key}={quote(str(Path(value).expanduser()))}"
     try:
         parsed = _parse(override)
         is_text = parsed.is_sweep_override() or not isinstance(parsed.value(), list | dict)

@@ -1,5 +1,8 @@
 """Where recipes are searched for, in our commands and in solo-learn's own scripts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,23 @@ CLONE = Path(__file__).parents[2] / "scripts"  # beside the package in a clone
 KINDS = ("pretrain", "linear")
 BASE = "base/solo_bayesncl.yaml"
 PROVIDER = "solo_bayesncl"  # of what we add to a search path
+
+_composes_for_us = ContextVar("composes_for_us", default=False)
+
+
+@contextmanager
+def own_composition() -> Iterator[None]:
+    """While open, the Hydra plugin knows that a recipe is composed for us, not for solo-learn."""
+    token = _composes_for_us.set(True)
+    try:
+        yield
+    finally:
+        _composes_for_us.reset(token)
+
+
+def composes_for_us() -> bool:
+    """Whether `own_composition` is open."""
+    return _composes_for_us.get()
 
 
 def recipe_root() -> Path:

@@ -118,7 +118,8 @@ class _Schema:
 
     def _unknown_key(self, path: list[str], key: str, schema: JsonSchema) -> str:
         section = next(branch for branch in self._branches(schema) if "properties" in branch)
-        names = section["properties"]
+        properties = section["properties"].items()
+        names = [name for name, field in properties if not field.get("internal")]
         near = difflib.get_close_matches(key, names, n=1)
         meant = f"Did you mean {'.'.join([*path, *near])}?" if near else None
         return (

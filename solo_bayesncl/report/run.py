@@ -2,13 +2,13 @@
 
 import base64
 import csv
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
 
 
@@ -111,14 +111,9 @@ def factors_of(runs: Iterable[RunReport]) -> list[str]:
 
 
 def _read_json(path: Path, missing: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist. {missing}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged: it does not hold a JSON object.")
+    content = files.read_json(path)
+    if content is None:
+        raise InputError(f"{path} does not exist. {missing}")
     return content
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.runs.checkpoints import load_checkpoint
 
@@ -50,18 +51,12 @@ class Run:
         """
         checkpoint = checkpoint_at(path)
         folder = checkpoint.parent
-        record = folder / "args.json"
-        try:
-            settings = json.loads(record.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        settings = files.read_json(folder / "args.json")
+        if settings is None:
             raise InputError(
                 f"{folder} holds no args.json, the record of settings that solo-learn keeps beside "
                 "its checkpoints; without it the model cannot be rebuilt."
-            ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{record} is damaged: {error}.") from None
-        if not isinstance(settings, dict):
-            raise InputError(f"{record} is damaged: it holds no settings.")
+            )
         cfg = OmegaConf.create(settings)
         OmegaConf.resolve(cfg)  # a sweep of solo-learn's script records a recipe's `preset`
         return cls(folder, checkpoint, cfg)
@@ -142,6 +137,6 @@ def comparable(settings: dict) -> dict:
         *path, last = key.split(".")
         node = kept
         for part in path:
-            node = node.get(part, {})
+            node = node.get(part) or {}
         node.pop(last, None)
     return kept

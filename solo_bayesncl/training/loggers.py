@@ -83,11 +83,12 @@ class _Rows:
         if self.path.exists():
             whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
             reader = csv.DictReader(io.StringIO(whole))
-            self.rows = [row for row in reader if int(row["step"]) < step]
+            steps = ((row, row["step"] or "") for row in reader)  # a damaged row has none
+            self.rows = [row for row, own in steps if own.isdigit() and int(own) < step]
             self.columns = list(reader.fieldnames or self.columns)
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Adds values to the row of a step."""
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Adds values to the row of a step, which Lightning always gives."""
         values = dict(metrics)
         epoch = values.pop("epoch", None)
         if not (self.rows and int(self.rows[-1]["step"]) == step):

@@ -24,7 +24,7 @@ def test_run_in_two_processes_takes_part(images, tmp_path, capfd):
     assert capfd.readouterr().out.count("Page: ") == 1
 
 
-def test_methods_of_the_host_take_part_at_their_own_representation(images, tmp_path):
+def test_methods_of_solo_learn_take_part_at_their_own_representation(images, tmp_path):
     options = ["methods=[barlow_twins,ncl]", "seeds=[0]", "linear=null"]
     assert main(arguments(images, tmp_path, *options)) == 0
     values = comparison(tmp_path)["values"]["barlow_twins"]
@@ -73,7 +73,7 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
 
         monkeypatch.setattr(method, "training_step", record)
 
-    # the host's SimCLR as the registry builds it, and ours below it
+    # solo-learn's SimCLR as the registry builds it, and ours below it
     for method in {adapter().SimCLR, *adapter().METHODS.values()} & {
         adapter().SimCLR,
         *(adapter().METHODS[name] for name in ("ncl", "bayesncl", "simclr")),
@@ -201,7 +201,7 @@ def test_dali_of_the_pretraining_is_dali_of_the_probe(jpegs, tmp_path):
     assert comparison(tmp_path)["optimizer_steps"] == {"ncl": [3]}
 
 
-def test_method_of_the_host_without_its_settings_is_refused_first(images, tmp_path, capsys):
+def test_method_of_solo_learn_without_its_settings_is_refused_first(images, tmp_path, capsys):
     options = ["methods=[ncl,simsiam]", "seeds=[0]", "linear=null"]
     assert main(arguments(images, tmp_path, *options)) == 2
     assert "simsiam: The model cannot be built from" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_sentences_tell_differences_and_their_absence():
     assert all("not judged" in s for s in sentences(compare(one_seed)))
 
 
-def test_unequal_steps_samples_and_versions_are_told():
+def test_unequal_steps_samples_and_versions_are_reported():
     runs = three_seeds()
     fair = compare(runs) | conditions_of(runs)
     assert warnings_of(fair) == []
@@ -112,7 +112,7 @@ def test_unequal_steps_samples_and_versions_are_told():
     assert any("torch 2.14, 2.15" in s for s in told)
 
 
-def test_a_run_that_diverged_is_told_and_left_out():
+def test_a_run_that_diverged_is_reported_and_left_out():
     runs = three_seeds()
     runs["ncl"][2] |= {"not_finite": ["codes"]}
     runs["ncl"][2]["codes"]["semantic_consistency"] = None

@@ -106,7 +106,7 @@ def test_spaces_are_measured_apart(subject):
 def test_evaluation_has_every_metric_of_the_catalogue(subject):
     result = measure(subject)
     missing = [m.key for m in METRICS if m.path[-1] not in _of(result, m.path[:-1])]
-    # those of the host's probe come from another run
+    # those of solo-learn's probe come from another run
     assert missing == ["accuracy.linear_backbone", "accuracy.linear_backbone_top5"]
 
 
@@ -294,7 +294,7 @@ def write_metadata(path, subject, column):
 
 
 @pytest.mark.parametrize("text", ["name,a\nx,1\n", "path,a\nval/other.png,1\n"])
-def test_metadata_that_nobody_asked_for_is_left_out(run, with_factors, tmp_path, caplog, text):
+def test_metadata_that_was_not_requested_is_left_out(run, with_factors, tmp_path, caplog, text):
     caplog.set_level("INFO", "solo_bayesncl")
     data = shutil.copytree(with_factors, tmp_path / "data")
     (data / "metadata.csv").write_text(text)

@@ -99,7 +99,7 @@ def test_filling_adds_defaults_and_keeps_what_is_given():
         ({"out": None}, "out is missing: give the folder to write to (a file of your own begins"),
         ({"pretrain": None}, "pretrain is missing: give a folder of recipes"),
         ({"linear": 5}, "linear=5: give a folder of recipes or null."),
-        ({"overrides": "x=1"}, "overrides='x=1': give a list of overrides, [key=value,...]."),
+        ({"overrides": "x=1"}, "overrides='x=1': give a list of overrides, ['key=value',...]."),
         ({"evaluation": 5}, "evaluation=5: give a section with metadata, reference,"),
         ({"evaluation": {"workers": "two"}}, "evaluation.workers='two': give an integer"),
         ({"evaluation": {"metadata": 5}}, "evaluation.metadata=5: give text or null."),
@@ -192,3 +192,12 @@ def test_other_overrides_are_left_alone(override):
 def test_errors_say_what_they_are_about():
     with pytest.raises(InputError, match=r"^linear: wrong$"), prefix_errors("linear"):
         raise InputError("wrong")
+
+
+def test_home_folder_in_a_path_is_expanded(monkeypatch):
+    """A shell does not expand it behind `key=`, and a folder named `~` is dangerous to remove."""
+    monkeypatch.setenv("HOME", "/home/a b")
+    assert quote_paths(["checkpoint.dir=~/runs", "name=~x"]) == [
+        "checkpoint.dir='/home/a b/runs'",
+        "name=~x",
+    ]

@@ -151,7 +151,7 @@ def test_loader_processes_that_outlive_an_epoch_draw_numbers_of_the_next(context
     assert drawn == passes(6)
 
 
-def test_pass_that_is_asked_for_before_the_epoch_is_known_is_that_of_its_first_batch():
+def test_pass_requested_before_the_epoch_is_known_is_that_of_its_first_batch():
     """As Lightning 2.6 does when it resumes a run."""
     from solo_bayesncl.training.seeding import SeededLoader
 
@@ -346,7 +346,7 @@ def test_every_process_knows_the_run_of_wandb(monkeypatch):
     assert loggers._wandb_logger(cfg, folder).version == "decided"
 
 
-def test_no_logger_is_told_about_classes_that_images_do_not_have(tmp_path):
+def test_no_logger_logs_classes_that_images_do_not_have(tmp_path):
     """NNCLR's neighbours would all have the label -1, and be right."""
     told = []
     logger = CurvesLogger(tmp_path)

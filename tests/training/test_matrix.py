@@ -419,7 +419,7 @@ def test_fraction_of_data_that_are_no_folders_is_one_message(cifar10, tmp_path, 
         (MULTICROP, "but augmentations give 2 of 16 px and 2 of other sizes"),
     ],
 )
-def test_methods_of_the_host_that_compare_two_views_say_so(
+def test_methods_of_solo_learn_that_compare_two_views_say_so(
     few, tmp_path, capsys, overrides, expected
 ):
     assert expected in refusal(capsys, few, tmp_path, *overrides, name="barlow_twins")
