@@ -1,1 +1,1 @@
-"""One module for each command of `solo-bayesncl`."""
+"""What can be typed? One module for each command: parse, call one function, print."""

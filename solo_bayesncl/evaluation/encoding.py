@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
@@ -21,7 +22,7 @@ from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
 from solo_bayesncl.metrics import Levels
 from solo_bayesncl.precision import autocast, resolve_precision
-from solo_bayesncl.recipes.checks import DOWNLOADED, data_errors_as_input_errors
+from solo_bayesncl.recipes.checks import data_errors_as_input_errors
 from solo_bayesncl.runs import Run
 from solo_bayesncl.runs.models import encode_outputs, load_model, training_classes
 

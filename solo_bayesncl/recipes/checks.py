@@ -6,10 +6,11 @@ from urllib.error import URLError
 
 from omegaconf import DictConfig
 
+from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.machine import check_dali
 from solo_bayesncl.recipes.method_kwargs import METHODS, fill_method_kwargs
-from solo_bayesncl.recipes.schema import DOWNLOADED, LinearRecipe, PretrainRecipe, Recipe
+from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe, Recipe
 from solo_bayesncl.recipes.validation import validate
 
 

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from solo_bayesncl.errors import InputError
 
-# timm's transformers are built for one size unless told otherwise: prefix of the name -> argument
+# timm's transformers are built for one size without these: prefix of the name -> argument
 _SEVERAL_SIZES = {"vit": "dynamic_img_size=True", "swin": "strict_img_size=False"}
 
 

@@ -17,7 +17,7 @@ from solo_bayesncl.sharing.official import CODE_SETTINGS, OfficialCheckpoint
 from solo_bayesncl.training.environment import prepare_solo_learn
 from solo_bayesncl.training.pretraining import build, prepare
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def import_official(
@@ -60,7 +60,7 @@ def _settings_of_recipe(
     _check_weights(official, cfg)
     changed = [k for k in inferred if OmegaConf.select(cfg, k) != OmegaConf.select(recipe, k)]
     if changed:
-        logger.info("read from the weights: %s", _listed(cfg, changed))
+        _logger.info("read from the weights: %s", _listed(cfg, changed))
     # the number of classes of custom data is known from the images alone
     cfg = prepare(cfg, data=cfg.data.dataset == "custom")
     _check_record(official, cfg)
@@ -71,7 +71,7 @@ def _settings_of_recipe(
             f"{cfg.max_epochs}. An import cannot be trained on: type max_epochs={last + 1}."
         )
     assumed = [key for key in _present(cfg, CODE_SETTINGS) if key not in inferred]
-    logger.info("taken from the recipe, as weights cannot tell: %s", _listed(cfg, assumed))
+    _logger.info("taken from the recipe, as weights cannot tell: %s", _listed(cfg, assumed))
     return cfg
 
 
@@ -99,7 +99,7 @@ def _settings_of_record(official: OfficialCheckpoint, overrides: list[str]) -> D
         cfg.data.num_classes = cfg.data.get("num_classes") or official.num_classes
         cfg.name = cfg.get("name") or cfg.method
     record, settings = official.path.parent / "args.json", _present(cfg, CODE_SETTINGS)
-    logger.info("read from %s: %s", record, _listed(cfg, ["method", *settings]))
+    _logger.info("read from %s: %s", record, _listed(cfg, ["method", *settings]))
     return cfg
 
 
@@ -127,7 +127,7 @@ def _check_weights(official: OfficialCheckpoint, cfg: DictConfig) -> None:
             f"method={cfg.method}, but {official.path} has no gating head: choose ncl or simclr."
         )
     if official.has_gate and not gated:
-        logger.info("the gating head is left out: method=%s has none", cfg.get("method"))
+        _logger.info("the gating head is left out: method=%s has none", cfg.get("method"))
     dataset = cfg.data.get("dataset")
     if official.is_resnet and official.has_cifar_stem != (dataset in ("cifar10", "cifar100")):
         stem = "has the 3x3" if official.has_cifar_stem else "does not have the 3x3"
