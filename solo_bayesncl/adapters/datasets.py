@@ -56,7 +56,7 @@ def statistics(dataset: str, cfg: Mapping[str, Any]) -> Statistics:
     return tuple(cfg.get("mean", mean)), tuple(cfg.get("std", std))
 
 
-class _IndexMixin:
+class IndexMixin:
     """Mixin, listed before a data set, whose samples are `(index, *sample)`.
 
     solo-learn defines such a class inside a function, so its objects cannot be pickled for loader
@@ -73,7 +73,7 @@ class _IndexMixin:
 
 @cache
 def _with_index(samples_class: type) -> type:
-    return type(f"{samples_class.__name__}WithIndex", (_IndexMixin, samples_class), {})
+    return type(f"{samples_class.__name__}WithIndex", (IndexMixin, samples_class), {})
 
 
 def _restored(samples_class: type, state: dict[str, Any]) -> Dataset:
@@ -83,11 +83,5 @@ def _restored(samples_class: type, state: dict[str, Any]) -> Dataset:
 
 
 def portable(samples: Dataset) -> Dataset:
-    """solo-learn's pretraining data set, picklable and in the same order on all machines.
-
-    solo-learn lists images without labels in the order of the file system; here they are sorted.
-    """
-    samples = _restored(type(samples).__base__, vars(samples))
-    if hasattr(samples, "images"):
-        samples.images.sort()
-    return samples
+    """solo-learn's pretraining data set, picklable."""
+    return _restored(type(samples).__base__, vars(samples))

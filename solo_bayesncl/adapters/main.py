@@ -1,7 +1,6 @@
 """solo-learn main (GitHub, 1.0.3 and later, `lightning` 2.x)."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
@@ -29,6 +28,7 @@ from solo_bayesncl.adapters.protocol import Crops
 from solo_bayesncl.adapters.shared import (
     CheckpointerMixin,
     continue_momentum,
+    count_classes,
     loader_options,
     multi_crop,
     patch_metrics,
@@ -103,23 +103,14 @@ def check(cfg: DictConfig) -> None:
         )
     if h5 and find_spec("h5py") is None:
         raise InputError('data.format=h5 needs h5py: `pip install "solo-bayesncl[h5]"`.')
-    if _fraction(cfg) > 0 and (h5 or dataset not in (*_H5_DATASETS, "custom")):
-        raise InputError(
-            f"data.fraction={cfg.data.fraction} is for image folders, not for "
-            f"{'data.format=h5' if h5 else f'data.dataset={dataset}'}: leave it out."
-        )
-
-
-def _fraction(cfg: DictConfig) -> float:
-    return cfg.data.get("fraction") or -1  # which means all images
 
 
 def pretrain_cfg(cfg: DictConfig) -> DictConfig:
-    return pretrain_args.parse_cfg(set_defaults(cfg, _DEFAULTS))
+    return count_classes(pretrain_args.parse_cfg(set_defaults(cfg, _DEFAULTS)))
 
 
 def linear_cfg(cfg: DictConfig) -> DictConfig:
-    return linear_args.parse_cfg(set_defaults(cfg, _DEFAULTS))
+    return count_classes(linear_args.parse_cfg(set_defaults(cfg, _DEFAULTS)))
 
 
 def method(name: str) -> type[Any] | None:
@@ -160,53 +151,43 @@ def pretrain_transform(cfg: DictConfig) -> Callable:
     return multi_crop(pretrain_dataloader, cfg, build_transform)
 
 
-@contextmanager
-def _explain_fraction(cfg: DictConfig) -> Iterator[None]:
-    """Turns what scikit-learn raises for a fraction without some class into `InputError`."""
-    try:
-        yield
-    except ValueError as error:
-        if _fraction(cfg) <= 0:
-            raise
-        raise InputError(
-            f"data.fraction={cfg.data.fraction} of data.train_path={cfg.data.train_path} does not "
-            f"hold every class: {error} Give a larger share."
-        ) from error
-
-
 def pretrain_loader(cfg: DictConfig):
-    no_labels = cfg.data.no_labels
-    with _explain_fraction(cfg):
-        dataset = pretrain_dataloader.prepare_datasets(
-            cfg.data.dataset,
-            pretrain_transform(cfg),
-            train_data_path=cfg.data.train_path,
-            data_format=cfg.data.format,
-            no_labels=no_labels,
-            data_fraction=-1 if no_labels else cfg.data.fraction,
-        )
-        dataset = portable(dataset)
-        if no_labels and _fraction(cfg) > 0:  # solo-learn's split, but of the sorted images
-            from sklearn.model_selection import train_test_split  # slow to import
-
-            dataset.images, _ = train_test_split(
-                dataset.images, train_size=cfg.data.fraction, random_state=42
-            )
-    return pretrain_dataloader.prepare_dataloader(dataset, **loader_options(cfg))
+    dataset = pretrain_dataloader.prepare_datasets(
+        cfg.data.dataset,
+        pretrain_transform(cfg),
+        train_data_path=cfg.data.train_path,
+        data_format=cfg.data.format,
+    )
+    return pretrain_dataloader.prepare_dataloader(portable(dataset), **loader_options(cfg))
 
 
 def labelled_loaders(cfg: DictConfig, train_transform: Callable, val_transform: Callable):
-    with _explain_fraction(cfg):
-        train, val = classification_dataloader.prepare_datasets(
-            cfg.data.dataset,
-            train_transform,
-            val_transform,
-            train_data_path=cfg.data.train_path,
-            val_data_path=cfg.data.val_path,
-            data_format="image_folder" if cfg.data.format == "dali" else cfg.data.format,
-            data_fraction=_fraction(cfg),
-        )
+    train, val = classification_dataloader.prepare_datasets(
+        cfg.data.dataset,
+        train_transform,
+        val_transform,
+        train_data_path=cfg.data.train_path,
+        val_data_path=cfg.data.val_path,
+        data_format=cfg.data.format,
+    )
+    if cfg.data.format == "h5":
+        _match_labels(train, val)
     return classification_dataloader.prepare_dataloaders(train, val, **loader_options(cfg))
+
+
+def _match_labels(train: Any, val: Any) -> None:
+    """Gives images of validation the labels of training by the names of their classes.
+
+    solo-learn numbers the classes of each file by themselves.
+    """
+    labels = {name: label for name, _, label in train._data}
+    if unknown := sorted({name for name, _, _ in val._data} - labels.keys()):
+        raise InputError(
+            f"data.val_path={val.h5_path} has classes that data.train_path={train.h5_path} lacks: "
+            f"{', '.join(unknown[:10])}. Training has: {', '.join(sorted(labels)[:10])}. Classes "
+            "are matched by name: rename or remove those of data.val_path."
+        )
+    val._data = [(name, image, labels[name]) for name, image, _ in val._data]
 
 
 def dali_augmentations(cfg: DictConfig) -> Callable[[], Crops]:

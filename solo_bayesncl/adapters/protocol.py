@@ -81,12 +81,12 @@ class Adapter(Protocol):
         """From a PIL image to the list of its crops."""
 
     def pretrain_loader(self, cfg: DictConfig) -> DataLoader:
-        """Batches of (indexes, crops, targets) for pretraining."""
+        """Batches of (indexes, crops, targets) for pretraining; not of image folders."""
 
     def labelled_loaders(
         self, cfg: DictConfig, train_transform: Callable, val_transform: Callable
     ) -> tuple[DataLoader, DataLoader]:
-        """Training and validation batches of (images, targets)."""
+        """Training and validation batches of (images, targets); not of image folders."""
 
     def dali_augmentations(self, cfg: DictConfig) -> Callable[[], Crops]:
         """Builds the recipe's augmentations for a DALI pipeline; raises `InputError`."""

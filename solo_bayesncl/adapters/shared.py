@@ -11,7 +11,9 @@ import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from solo_bayesncl.adapters.datasets import NAMED
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.image_files import class_names
 
 
 def set_defaults(cfg: DictConfig, defaults: Mapping[str, Any]) -> DictConfig:
@@ -19,6 +21,18 @@ def set_defaults(cfg: DictConfig, defaults: Mapping[str, Any]) -> DictConfig:
     for key, value in defaults.items():
         if OmegaConf.select(cfg, key) is None:
             OmegaConf.update(cfg, key, value, force_add=True)
+    return cfg
+
+
+def count_classes(cfg: DictConfig) -> DictConfig:
+    """Sets `data.num_classes`, in place: of a named data set, or of the class folders, at least 1.
+
+    solo-learn also counts folders that hold no class, such as `.ipynb_checkpoints`.
+    """
+    named = NAMED.get(cfg.data.dataset)
+    cfg.data.num_classes = (
+        max(1, len(class_names(cfg.data.train_path))) if named is None else named.num_classes
+    )
     return cfg
 
 

@@ -1,7 +1,7 @@
 """Runs a trained model over the images of both splits: features, codes, gates and logits."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,10 +11,9 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from solo_bayesncl.adapters import adapter
 from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.console import progress
-from solo_bayesncl.data.loaders import worker_options
+from solo_bayesncl.data.loaders import labelled_loaders, worker_options
 from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.factors import factors_of
@@ -76,8 +75,8 @@ class EvaluatedModel:
         options: of the evaluation.
         model: in evaluation mode.
         train: outputs for the training split, without augmentation: features, codes and labels.
-        val: outputs for the validation split; its labels are those of the training split.
-        images: the validation split, whose own labels may differ from those in `val`.
+        val: outputs for the validation split.
+        images: the validation split.
         classes: class names by label.
         embeddings: (M, E) of the validation split, the reference for monosemanticity.
         factors: of the validation split.
@@ -110,9 +109,8 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
     run, device = Run.open(checkpoint), options.torch_device
     precision = resolve_precision(options.precision, run.cfg.get("precision"), device)
     model = load_model(run)
-    train_loader, val_loader = labelled_loaders(run.cfg, options)
+    train_loader, val_loader = evaluation_loaders(run.cfg, options)
     images = val_loader.dataset
-    label_in_training = _labels_in_training(train_loader.dataset, images)
     factors = factors_of(images, options.metadata)
     with data_errors_as_input_errors(run.cfg):
         # the training split can be large, and nothing else of it is used
@@ -124,38 +122,11 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
             embeddings = reference_embeddings(
                 options.reference, options.reference_weights, val_loader, device
             )
-    if label_in_training is not None:
-        val = replace(val, labels=label_in_training[val.labels])
     classes = _classes(run, train_loader.dataset, torch.cat([train.labels, val.labels]))
     return EvaluatedModel(
         run, options, model, train, val, images, classes, embeddings, factors,
         _classifier_fits(run.cfg, options, classes), precision,
     )  # fmt: skip
-
-
-def _labels_in_training(train: Dataset, val: Dataset) -> Tensor | None:
-    """(number of validation classes,) training label of each class of the same name.
-
-    Folders are numbered in alphabetical order: one that validation lacks would shift the rest. None
-    for a data set of solo-learn without class names; `InputError` for classes that training lacks.
-    """
-    train_labels, val_labels = (getattr(images, "class_to_idx", None) for images in (train, val))
-    if train_labels is None or val_labels is None:
-        return None
-    unknown = [name for name in val_labels if name not in train_labels]
-    if unknown:
-        raise InputError(
-            f"{getattr(val, 'root', 'The validation split')} has classes that the training split "
-            f"lacks: {_first_names(unknown)}. Training has: {_first_names([*train_labels])}. Give "
-            "both class folders of the same names: correct those of data.val_path, or choose other "
-            "data with --data DIR."
-        )
-    return torch.tensor([train_labels[name] for name in sorted(val_labels, key=val_labels.get)])
-
-
-def _first_names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
 
 
 def _classes(run: Run, images: Dataset, labels: Tensor) -> tuple[str, ...]:
@@ -223,7 +194,7 @@ def collect(
     )
 
 
-def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, DataLoader]:
+def evaluation_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, DataLoader]:
     """(train, validation) loaders of a run's data without augmentation, in order.
 
     Raises:
@@ -247,12 +218,14 @@ def labelled_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, Dat
             raise InputError(f"{split} does not exist (it is {origin}).")
     transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
     with data_errors_as_input_errors(cfg):
-        train, val = adapter().labelled_loaders(cfg, transform, transform)
+        train, val = labelled_loaders(cfg, transform, transform)
     # pinned memory only serves copies to a GPU
     pinned = {"pin_memory": options.torch_device.type == "cuda"}
     return tuple(
         DataLoader(
-            loader.dataset, batch_size=loader.batch_size, **(worker_options(loader) | pinned)
+            loader.dataset,
+            batch_size=loader.batch_size,
+            **(worker_options(loader) | pinned),
         )
         for loader in (train, val)
     )

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.image_files import require_class_folders, require_flat
 from solo_bayesncl.recipes.machine import check_dali
 from solo_bayesncl.recipes.method_kwargs import METHODS, fill_method_kwargs
 from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe, Recipe
@@ -61,17 +62,10 @@ def _check_images(key: str, path: Path, file_format: str, labelled: bool) -> Non
         return
     if not path.is_dir():
         raise InputError(f"{key}={path} is not a folder.")
-    has_folders = any(entry.is_dir() for entry in path.iterdir())
-    if not labelled and has_folders:
-        raise InputError(
-            f"{key}={path} has folders in it; data.no_labels=True needs the images directly in it. "
-            "For a folder of images per class set data.no_labels=False."
-        )
-    if labelled and not has_folders:
-        raise InputError(
-            f"{key}={path} has no class folders. It needs a folder of images per class; for images "
-            "without labels set data.no_labels=True."
-        )
+    if labelled:
+        require_class_folders(path, key)
+    else:
+        require_flat(path, key)
 
 
 @contextmanager

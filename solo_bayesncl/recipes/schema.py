@@ -46,6 +46,16 @@ class Data(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_fraction(self):
+        if (self.fraction or -1) > 0 and (self.dataset in DOWNLOADED or self.format == "h5"):
+            source = "data.format=h5" if self.format == "h5" else f"data.dataset={self.dataset}"
+            raise InputError(
+                f"data.fraction={self.fraction} is for image folders, not for {source}: leave it "
+                "out."
+            )
+        return self
+
 
 class LabelledData(Data):
     val_path: PathName

@@ -6,11 +6,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from torchvision import datasets
-from torchvision.datasets.folder import find_classes
 
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.image_files import class_names
 from solo_bayesncl.methods import register
 from solo_bayesncl.objective import Encoding, encode
 from solo_bayesncl.runs.checkpoints import fill_module, load_weights
@@ -66,7 +66,7 @@ def training_classes(cfg: DictConfig) -> tuple[str, ...] | None:
     try:
         if cfg.data.dataset in DOWNLOADED:
             return tuple(vars(datasets)[cfg.data.dataset.upper()](path).classes)
-        return tuple(find_classes(path)[0])
+        return tuple(class_names(path)) or None
     except (OSError, RuntimeError):
         return None
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from solo_bayesncl import files, runs
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.evaluation.encoding import labelled_loaders
+from solo_bayesncl.evaluation.encoding import evaluation_loaders
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.record import versions
 from solo_bayesncl.runs.models import training_classes
@@ -116,7 +116,7 @@ def _real_images(run: runs.Run) -> Tensor | None:
     if training_classes(run.cfg) is None:
         return None
     try:
-        images = labelled_loaders(run.cfg, Options(workers=0))[1].dataset
+        images = evaluation_loaders(run.cfg, Options(workers=0))[1].dataset
         indexes = torch.linspace(0, len(images) - 1, NUM_IMAGES).long().unique().tolist()
         return torch.stack([images[index][0] for index in indexes])
     except InputError:

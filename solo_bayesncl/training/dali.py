@@ -57,7 +57,8 @@ class DALILoader:
     def __init__(
         self, loader: DataLoader, make_crops: Callable[[], Crops], cfg: DictConfig, trainer: Any
     ):
-        self.files, self.targets = _files_and_targets(loader.dataset)
+        self.files, targets = zip(*loader.dataset.samples, strict=True)
+        self.targets = torch.tensor(targets)
         self.order = SeededLoader.like(loader, cfg.seed, trainer)
         self.make_crops = make_crops
         self.cfg = cfg
@@ -139,14 +140,6 @@ def _pipeline(files, indexes, crops, device):
     encoded, index = fn.readers.file(files=files, labels=indexes, name="images")
     images = fn.decoders.image(encoded, device="mixed" if device == "gpu" else "cpu")
     return (*crops(images), index)
-
-
-def _files_and_targets(dataset: Any) -> tuple[list[str], Tensor]:
-    if hasattr(dataset, "samples"):
-        files, targets = zip(*dataset.samples, strict=True)
-        return list(files), torch.tensor(targets)
-    files = [str(dataset.root / name) for name in dataset.images]
-    return files, torch.full((len(files),), -1)
 
 
 def _probe_crops(cfg: DictConfig) -> Crops:

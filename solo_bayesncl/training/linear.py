@@ -11,6 +11,7 @@ from torch import nn
 from solo_bayesncl import runs
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.adapters.datasets import statistics
+from solo_bayesncl.data.loaders import labelled_loaders
 from solo_bayesncl.data.transforms import evaluation_transform, labelled_size, probe_transform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import check_linear, data_errors_as_input_errors
@@ -66,7 +67,7 @@ def train_linear(cfg: DictConfig) -> Path:
     model = adapter().linear_model(backbone, cfg, loss_func=loss_func, mixup_func=mixup_func)
 
     with data_errors_as_input_errors(cfg):
-        train_loader, val_loader = adapter().labelled_loaders(
+        train_loader, val_loader = labelled_loaders(
             cfg, _train_transform(cfg), evaluation_transform(cfg.data.dataset, crop)
         )
         if cfg.data.format == "dali":

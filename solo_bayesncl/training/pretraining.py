@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.data.loaders import labelled_loaders, pretrain_loader
 from solo_bayesncl.data.transforms import evaluation_transform, labelled_size, probe_transform
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.methods import register
@@ -40,11 +41,11 @@ def pretrain(cfg: DictConfig) -> Path:
     model = build(cfg)
     with data_errors_as_input_errors(cfg):
         val_loader = _val_loader(cfg)
-        train_loader = adapter().pretrain_loader(cfg)
+        train_loader = pretrain_loader(cfg)
         if cfg.data.format == "dali":
-            from solo_bayesncl.training.dali import pretrain_loader  # an optional dependency
+            from solo_bayesncl.training.dali import pretrain_loader as of_files  # optional
 
-            train_loader = pretrain_loader(cfg, train_loader)
+            train_loader = of_files(cfg, train_loader)
     return fit(model, cfg, cfg.method, train_loader, val_loader)
 
 
@@ -117,7 +118,7 @@ def _val_loader(cfg: DictConfig):
     if not _is_validated(cfg):
         return None
     crop = cfg.augmentations[0]
-    _, val_loader = adapter().labelled_loaders(
+    _, val_loader = labelled_loaders(
         cfg, probe_transform(cfg.data.dataset, crop), evaluation_transform(cfg.data.dataset, crop)
     )
     return val_loader

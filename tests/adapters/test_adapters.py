@@ -3,7 +3,6 @@
 import ast
 import inspect
 import math
-import os
 import pickle
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from solo_bayesncl import adapters, recipes
 from solo_bayesncl.adapters import Adapter, adapter
+from solo_bayesncl.data.loaders import pretrain_loader
 from solo_bayesncl.data.transforms import evaluation_transform, probe_transform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.losses import info_nce
@@ -34,7 +34,6 @@ from solo_bayesncl.training.pretraining import pretrain
 from solo_bayesncl.training.seeding import SeededLoader
 
 OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
-needs_main = pytest.mark.skipif(OLD_RELEASE, reason="solo-learn 1.0.2 lacks data.fraction")
 
 
 def recipe(images: Path, out: Path, name: str, *overrides: str):
@@ -390,7 +389,6 @@ def test_normalisation_is_that_of_main(images, tmp_path):
 @pytest.mark.parametrize(
     "asked",
     [
-        "data.fraction=0.5",
         "optimizer.exclude_bias_n_norm_wd=True",
         "scheduler.interval=epoch",
         "mixup=0.2",
@@ -459,14 +457,14 @@ def test_augmentations_that_the_old_release_lacks_are_refused(images, tmp_path):
 def portable_samples(images: Path, tmp_path: Path, labelled: bool, options: Sequence[str] = ()):
     """The training images of a recipe for class folders, or for one folder without labels."""
     if labelled:
-        return adapter().pretrain_loader(recipe(images, tmp_path, "ncl")).dataset
+        return pretrain_loader(recipe(images, tmp_path, "ncl")).dataset
     flat = tmp_path / "flat"
     flat.mkdir()
     for path in (images / "train").glob("*/*.png"):
         (flat / f"{path.parent.name}_{path.name}").write_bytes(path.read_bytes())
     cfg = recipe(images, tmp_path, "ncl", *options)
     cfg.data.train_path, cfg.data.no_labels, cfg.data.val_path = str(flat), True, None
-    return adapter().pretrain_loader(cfg).dataset
+    return pretrain_loader(cfg).dataset
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -487,7 +485,7 @@ def test_samples_can_be_sent_to_processes_that_are_not_forked(images, tmp_path, 
 def test_training_images_are_loaded_by_a_spawned_process(images, tmp_path):
     """As on macOS and Windows: through the loader that training takes."""
     cfg = recipe(images, tmp_path, "ncl", "data.num_workers=1")
-    loader = adapter().pretrain_loader(cfg)
+    loader = pretrain_loader(cfg)
     loader.multiprocessing_context = "spawn"
     trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
     spawned = list(SeededLoader.like(loader, cfg.seed, trainer))
@@ -502,20 +500,3 @@ def test_training_images_are_loaded_by_a_spawned_process(images, tmp_path):
         assert torch.equal(targets, own_targets)
         assert torch.equal(targets, indexes // 8)
         torch.testing.assert_close(crops, own_crops)
-
-
-@pytest.mark.parametrize("fraction", [-1, pytest.param(0.25, marks=needs_main)])
-def test_images_without_labels_are_the_same_in_any_file_system(
-    images, tmp_path, monkeypatch, fraction
-):
-    listdir, listed = os.listdir, []
-    for reverse in (False, True):
-        monkeypatch.setattr(os, "listdir", lambda path, r=reverse: sorted(listdir(path), reverse=r))
-        out = tmp_path / str(reverse)
-        out.mkdir()
-        options = [f"data.fraction={fraction}"]
-        listed.append(portable_samples(images, out, labelled=False, options=options).images)
-    assert listed[0] == listed[1]
-    assert len(listed[0]) == (48 if fraction == -1 else 12)
-    if fraction == -1:
-        assert listed[0] == sorted(listed[0])

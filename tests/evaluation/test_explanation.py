@@ -142,7 +142,7 @@ def test_classes_are_matched_by_name_where_validation_lacks_one(run, with_factor
 def test_validation_class_that_training_lacks_is_refused(run, with_factors, tmp_path):
     shutil.copytree(with_factors, tmp_path / "data")
     (tmp_path / "data/val/class_3").rename(tmp_path / "data/val/crane")
-    with pytest.raises(InputError, match="lacks: crane. Training has: class_0, .*--data DIR"):
+    with pytest.raises(InputError, match="lack: crane. Training has: class_0, "):
         encode_splits(run, Options(data=tmp_path / "data"))
 
 

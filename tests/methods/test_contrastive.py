@@ -18,6 +18,7 @@ from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.digits import make_digits
+from solo_bayesncl.data.loaders import pretrain_loader
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.losses import bernoulli_kl, info_nce
 from solo_bayesncl.methods.contrastive import LOSS_INPUTS
@@ -380,7 +381,7 @@ def test_variant_learns_on_the_demo_data(method, digits, tmp_path, small_backbon
     run = Run.open(pretrain(compose_recipe(str(RECIPES / "pretrain/demo"), method, overrides)))
     trained, untrained = load_model(run), adapter().build(run.cfg).eval()
     run.cfg.data.train_path = run.cfg.data.val_path
-    dataset = adapter().pretrain_loader(run.cfg).dataset
+    dataset = pretrain_loader(run.cfg).dataset
     torch.manual_seed(0)
     views = [torch.stack([dataset[i][1][view] for i in range(64)]) for view in (0, 1)]
     assert nce_of_two_views(trained, views) < nce_of_two_views(untrained, views) - 0.1

@@ -25,6 +25,7 @@ from test_adapters import recipe
 
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.data import loaders
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.training.dali import pretrain_loader
 
@@ -60,7 +61,7 @@ def dali_loader(folder, *, epoch: int = 0, seed: int = 5, world_size: int = 1):
     """The training loader outside of a trainer."""
     cfg = settings(folder, f"seed={seed}")
     trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=world_size)
-    return pretrain_loader(cfg, adapter().pretrain_loader(cfg))(trainer)
+    return pretrain_loader(cfg, loaders.pretrain_loader(cfg))(trainer)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +140,10 @@ def test_resumed_run_goes_on_with_the_epoch_that_it_had_reached(jpegs, tmp_path)
     assert torch.equal(pixels(resumed), pixels(whole)[2:])
 
 
-@pytest.mark.skipif(OLD_RELEASE, reason="solo-learn 1.0.2 has no data.fraction")
 def test_fraction_is_that_of_the_torchvision_loader(folders, tmp_path):
     half = "++data.fraction=0.5"
     steps = pretrain(folders[16], tmp_path, half, "max_epochs=2")
-    samples = adapter().pretrain_loader(settings(folders[16], half)).dataset.samples
+    samples = loaders.pretrain_loader(settings(folders[16], half)).dataset.samples
     expected = sorted(int(Path(file).stem) for file, _ in samples)
     assert len(expected) == 8
     for epoch in range(2):
@@ -240,7 +240,7 @@ def test_equalization_is_refused(folders):
     cfg = settings(folders[16])
     cfg.augmentations[0].equalization.prob = 0.1
     with pytest.raises(InputError, match=r"data.format=dali cannot equalize"):
-        pretrain_loader(cfg, adapter().pretrain_loader(cfg))
+        pretrain_loader(cfg, loaders.pretrain_loader(cfg))
 
 
 def test_unreadable_file_is_named(tmp_path, capsys):

@@ -124,7 +124,7 @@ def subject(narrow_backbone, images, tmp_path_factory):
 
 
 def test_images_pass_through_the_model_on_the_gpu_with_a_wait_for_each_batch(subject):
-    _, loader = evaluation.labelled_loaders(subject.run.cfg, subject.options)
+    _, loader = evaluation.evaluation_loaders(subject.run.cfg, subject.options)
     with EmulatedCuda() as gpu:
         model = load_model(subject.run).to(CUDA)
         gpu.waits.clear()

@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import RECIPES, make_images, only_run, tiny
+from omegaconf import OmegaConf
+from torchvision import transforms as T
 
 from solo_bayesncl import adapters, runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.data.loaders import labelled_loaders
 from solo_bayesncl.data.transforms import statistics
+from solo_bayesncl.errors import InputError
 from solo_bayesncl.runs.models import load_model
+from solo_bayesncl.training.environment import prepare_solo_learn
 
 pytestmark = pytest.mark.usefixtures("narrow_backbone")
 
@@ -26,7 +31,6 @@ MULTICROP = ("augmentations=multicrop", *SMALL)
 ASYMMETRIC = ("augmentations=asymmetric", "augmentations.1.crop_size=16")
 NO_CHECKPOINT = ("checkpoint.enabled=False", "auto_resume.enabled=False")
 
-needs_fraction = pytest.mark.skipif(OLD_RELEASE, reason="1.0.2 has no data.fraction, and says so")
 both_readers = pytest.mark.parametrize("reader", ["image_folder", "dali"])
 
 
@@ -372,7 +376,6 @@ def test_accumulated_gradients_make_half_the_steps_at_twice_the_rate(few, tmp_pa
     assert groups["backbone"]["lr"] == pytest.approx(0, abs=1e-9)
 
 
-@needs_fraction
 @pytest.mark.parametrize(
     ("reader", "labelled"), [("image_folder", True), ("dali", True), ("dali", False)]
 )
@@ -389,7 +392,6 @@ def test_fraction_of_the_images_is_the_same_in_every_epoch(
         assert first[2].bincount().tolist() == [4] * 3
 
 
-@needs_fraction
 @pytest.mark.parametrize(
     ("reader", "fraction", "expected"),
     [
@@ -405,7 +407,6 @@ def test_impossible_fractions_are_one_message(few, tmp_path, capsys, reader, fra
     assert expected in refusal(capsys, few, tmp_path, *overrides)
 
 
-@needs_fraction
 def test_fraction_of_data_that_are_no_folders_is_one_message(cifar10, tmp_path, capsys):
     paths = (f"data.train_path={cifar10}", f"data.val_path={cifar10}", "data.dataset=cifar10")
     message = refusal(capsys, cifar10, tmp_path, *paths, "++data.fraction=0.5")
@@ -446,12 +447,12 @@ def test_large_crops_come_first(few, tmp_path, capsys):
     assert "large ones first" in message
 
 
-def h5_file(path: Path, images: Path) -> None:
+def h5_file(path: Path, images: Path, classes: str = "*") -> None:
     """The training images as solo-learn main reads them: the files' bytes, in a group per class."""
     h5py = pytest.importorskip("h5py", reason="h5py is not installed")
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     with h5py.File(path, "w") as file:
-        for image in sorted(images.glob("train/*/*")):
+        for image in sorted(images.glob(f"train/{classes}/*")):
             pixels = np.frombuffer(image.read_bytes(), dtype="uint8")
             file.create_dataset(f"{image.parent.name}/{image.name}", data=pixels)
 
@@ -483,3 +484,20 @@ def test_hdf5_data_of_another_name_than_imagenet_are_one_message(few, tmp_path, 
     overrides = ("data.format=h5", f"data.train_path={path}", f"data.val_path={path}")
     message = refusal(capsys, few, tmp_path / "out", *overrides)
     assert "data.format=h5 is for data.dataset=imagenet or imagenet100, not custom" in message
+
+
+@pytest.mark.skipif(OLD_RELEASE, reason="1.0.2 has no HDF5 data, and says so")
+def test_labels_of_hdf5_files_are_matched_by_the_names_of_classes(few, tmp_path):
+    h5_file(tmp_path / "h5/train.h5", few)
+    h5_file(tmp_path / "h5/val.h5", few, "class_[12]")
+    cfg = OmegaConf.create({
+        "data": {"dataset": "imagenet", "format": "h5", "train_path": f"{tmp_path}/h5/train.h5",
+                 "val_path": f"{tmp_path}/h5/val.h5", "num_workers": 0},
+        "optimizer": {"batch_size": 64},
+    })  # fmt: skip
+    prepare_solo_learn()
+    _, (batch,) = labelled_loaders(cfg, T.ToTensor(), T.ToTensor())
+    assert batch[1].unique().tolist() == [1, 2]
+    cfg.data.train_path, cfg.data.val_path = cfg.data.val_path, cfg.data.train_path
+    with pytest.raises(InputError, match=r"val_path=.* lacks: class_0. Training has: class_1, cla"):
+        labelled_loaders(cfg, T.ToTensor(), T.ToTensor())

@@ -45,7 +45,6 @@ def pretrain_loader(cfg: DictConfig):
         pretrain_transform(cfg),
         data_dir=Path(),
         train_dir=cfg.data.train_path,
-        no_labels=cfg.data.no_labels,
     )
     return pretrain_dataloader.prepare_dataloader(portable(dataset), **loader_options(cfg))
 

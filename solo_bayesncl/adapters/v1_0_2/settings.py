@@ -1,16 +1,12 @@
 """main's settings for solo-learn 1.0.2: those that it lacks, defaults, learning rates."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig, OmegaConf
 
-from solo_bayesncl.adapters.datasets import NAMED
-from solo_bayesncl.adapters.shared import set_defaults
+from solo_bayesncl.adapters.shared import count_classes, set_defaults
 from solo_bayesncl.errors import InputError
 
 # main's keys that the release lacks -> the value without effect
 _LACKING = {
-    "data.fraction": -1,
     "auto_umap.enabled": False,
     "finetune": False,
     "auto_augment": False,
@@ -96,7 +92,7 @@ def linear_cfg(cfg: DictConfig) -> DictConfig:
 
 def _complete(cfg: DictConfig) -> DictConfig:
     set_defaults(cfg, _DEFAULTS)
-    cfg.data.num_classes = _number_of_classes(cfg)
+    count_classes(cfg)
     if cfg.optimizer.name in ("sgd", "lars"):
         set_defaults(cfg, {"optimizer.kwargs.momentum": 0.9})
     if cfg.optimizer.name == "lars":
@@ -107,10 +103,3 @@ def _complete(cfg: DictConfig) -> DictConfig:
 
 def _lr_scale(cfg: DictConfig) -> float:
     return cfg.optimizer.batch_size * len(cfg.devices) * cfg.num_nodes / 256
-
-
-def _number_of_classes(cfg: DictConfig) -> int:
-    """That of a named data set; of a custom one its folders, 1 without labels."""
-    if cfg.data.dataset in NAMED:
-        return NAMED[cfg.data.dataset].num_classes
-    return max(1, sum(entry.is_dir() for entry in Path(cfg.data.train_path).iterdir()))
