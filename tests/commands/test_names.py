@@ -24,8 +24,8 @@ from solo_bayesncl.text import any_encoding
 pytestmark = pytest.mark.usefixtures("narrow_backbone")
 
 LATIN_1 = os.fsdecode(b"caf\xe9")
-NAMES = ("cat [wild]", "cat [tame]", "[bold] :smile:", "=1+1", 'a|b*"$x$"', "\x1b[31mred\n", LATIN_1,
-         "<script>alert(1)<!--")  # fmt: skip
+NAMES = ("cat [wild]", "cat [tame]", "[bold] :smile:", "=1+1", 'a|b*"$x$"', "\x1b[31mred\n",
+         LATIN_1, "<script>alert(1)<!--")  # fmt: skip
 SHOWN = (*NAMES[:5], r"\x1b[31mred\n", r"caf\xe9", NAMES[7])
 
 

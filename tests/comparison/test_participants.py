@@ -117,7 +117,7 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
         ("+evaluation.precision=8-true", "evaluation.precision=8-true is not known"),
         (
             "evaluation.reference=resnet9000",
-            "evaluation.reference=resnet9000 is not a model of timm",
+            "evaluation.reference=resnet9000 is not a model",
         ),
         ("job=3", "job=3: give a section with method and seed"),
         ("variants=3", "variants=3: give a section"),

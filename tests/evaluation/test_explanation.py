@@ -431,7 +431,7 @@ def test_any_timm_model_can_be_the_reference(run, timm_weights, tmp_path, suffix
         (["--reference", "resnet9000"], "is not a model of timm"),
         (
             ["--reference-weights", "setup.py"],
-            "--reference-weights setup.py: also give the reference",
+            "setup.py: also give the reference",
         ),
         (["--reference", "resnet10t", "--reference-weights", "none.pth"], "is not a file"),
         (["--reference", "resnet10t", "--reference-weights", "{bad}"], "cannot be loaded"),
