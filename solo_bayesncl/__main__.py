@@ -1,14 +1,15 @@
 """The command `solo-bayesncl`: an `InputError` becomes a message and exit status 2."""
 
-import argparse
 import importlib
 import sys
 import warnings
 from types import ModuleType
 
 from solo_bayesncl import __version__
+from solo_bayesncl.commands.arguments import ArgumentParser
 from solo_bayesncl.console import console_output, log
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.text import any_encoding
 
 # name -> one line of help. solo_bayesncl.commands.<name> has `add_arguments` and `run`, or `run`
 # alone where Hydra parses the command line.
@@ -39,9 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     # raised by torchmetrics 0.11 at import
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    with console_output():
+    with any_encoding(), console_output():
         try:
             return _run(arguments)
+        except ArgumentError as error:
+            log(error.as_flag, all_ranks=True)
+            return 2
         except InputError as error:
             log(str(error), all_ranks=True)
             return 2
@@ -65,8 +69,8 @@ def _command(name: str) -> ModuleType:
     return importlib.import_module(f"solo_bayesncl.commands.{module}")
 
 
-def _parser(arguments: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(arguments: list[str]) -> ArgumentParser:
+    parser = ArgumentParser(
         prog="solo-bayesncl",
         description="NCL and BayesNCL for solo-learn.",
         epilog="solo-bayesncl SCRIPT.py ... runs a script such as solo-learn's main_knn.py with "

@@ -8,15 +8,32 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
+from rich.text import Text
+
+from solo_bayesncl.text import for_encoding, printable
 
 Item = TypeVar("Item")
 
-results = Console(soft_wrap=True, highlight=False)
-_stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+
+class PlainConsole(Console):
+    """Shows text as it is, in tables, too: without markup, emoji codes or control characters."""
+
+    def __init__(self, **options: Any):
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(
+            for_encoding(printable(text, keep="\n\t"), self.encoding), **options
+        )
+
+
+results = PlainConsole()
+_stderr = PlainConsole(stderr=True)
 _logger = logging.getLogger("solo_bayesncl")
 
 # set by Lightning, torchrun or srun; 0 or absent on rank zero
@@ -32,7 +49,7 @@ def log(message: str, *, all_ranks: bool = False) -> None:
             error may be another rank's.
     """
     if all_ranks or all(os.environ.get(name, "0") == "0" for name in _RANKS):
-        _stderr.print(f"solo-bayesncl: {message}", markup=False)
+        _stderr.print(f"solo-bayesncl: {message}")
 
 
 class _ConsoleHandler(logging.Handler):
@@ -82,7 +99,7 @@ def progress(items: Iterable[Item], description: str, total: float | None = None
     """
     return track(
         items,
-        description=description,
+        description=escape(description),
         total=total,
         console=_stderr,
         transient=True,

@@ -12,6 +12,18 @@ class InputError(ValueError):
     """
 
 
+class ArgumentError(InputError):
+    """An argument of a function cannot be used; the message begins with `argument=value`.
+
+    Commands call it by its flag, and `compare` by its key.
+    """
+
+    def __init__(self, argument: str, value: object, problem: str):
+        """`problem` continues the sentence behind the value, or follows a colon."""
+        super().__init__(f"{argument}={value}{problem}")
+        self.as_flag = f"--{argument.replace('_', '-')} {value}{problem}"
+
+
 def require_one_of(value: object, accepted: Collection, key: str, note: str = "") -> None:
     """Raises `InputError`, naming the setting `key`, unless `value` is one of `accepted`."""
     if value not in accepted:
@@ -26,3 +38,12 @@ def prefix_errors(prefix: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{prefix}: {error}") from error
+
+
+@contextmanager
+def prefix_arguments(prefix: str) -> Iterator[None]:
+    """Prefixes the argument that an `ArgumentError` names, such as with the key of a section."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise InputError(f"{prefix}{error}") from error

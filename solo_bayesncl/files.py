@@ -4,14 +4,24 @@ import csv
 import io
 import json
 import math
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.text import valid_unicode
+
+# spreadsheets take a cell that begins with one of these for a formula
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Checked = TypeVar("Checked")
+
+
+def expand_home(path: str | Path) -> Path:
+    """The path with the home folder in place of `~`, which shells leave where it is quoted."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - keeps `~name` of no user
 
 
 def write_bytes(
@@ -20,8 +30,9 @@ def write_bytes(
     """Writes a temporary neighbour, then renames it: a reader never sees half of it.
 
     `check` is called with the neighbour, which has the same suffix; if it raises, nothing is left.
-    Returns what `check` does.
+    Returns what `check` does. A symbolic link stays, and what it points to is written.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
@@ -38,7 +49,7 @@ def write_bytes(
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8."""
-    write_bytes(path, text.encode())
+    write_bytes(path, valid_unicode(text).encode())
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
@@ -47,13 +58,31 @@ def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows under the columns of all of them, in order of appearance; None as empty."""
+    """Writes rows under the columns of all of them, in order of appearance; None as empty.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
     columns = {key: None for row in rows for key in row}
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(_as_cell, columns))
+    writer.writerows([_as_cell(row.get(key)) for key in columns] for row in rows)
     write_text(path, text.getvalue())
+
+
+def _as_cell(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def from_cell(cell: str) -> str:
+    """The text of a cell that `write_csv` wrote."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from solo_bayesncl.errors import require_one_of
+from solo_bayesncl.errors import ArgumentError
 
 AS_TRAINED = "auto"
 # Lightning's names; weights are float32 in each of them
@@ -17,9 +17,12 @@ def lightning_2_name(precision: str | int | None) -> str | int | None:
     return _OTHER_NAMES.get(precision, precision)
 
 
-def check_precision(precision: str, option: str) -> None:
-    """Raises `InputError` for what is neither `auto` nor a precision; `option` is for messages."""
-    require_one_of(precision, (AS_TRAINED, *PRECISIONS), option)
+def check_precision(precision: str) -> None:
+    """Raises `ArgumentError` for what is neither `auto` nor a precision."""
+    accepted = (AS_TRAINED, *PRECISIONS)
+    if precision not in accepted:
+        problem = f" is not known. Choose one of: {', '.join(accepted)}."
+        raise ArgumentError("precision", precision, problem)
 
 
 def resolve_precision(requested: str, trained: str | int | None, device: torch.device) -> str:

@@ -4,6 +4,8 @@ solo-bayesncl compare --config-name NAME [methods='[ncl,bayesncl]' seeds='[0,1]'
 """
 
 import multiprocessing
+from collections.abc import Callable
+from functools import partial
 
 from omegaconf import DictConfig
 
@@ -11,6 +13,7 @@ from solo_bayesncl.comparison.config import split_overrides
 from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.console import log
 from solo_bayesncl.console import results as console
+from solo_bayesncl.errors import prefix_arguments
 from solo_bayesncl.recipes.compose import as_input_error, find_folder, run_with_hydra
 from solo_bayesncl.recipes.overrides import quote, split_arguments
 
@@ -30,8 +33,7 @@ def run(arguments: list[str]) -> int:
     )
     for plan in plans:  # none after --help or --cfg job
         if parsed.multirun:
-            _sweep([*overrides, *flags], plan)
-            _finish(plan)
+            _compare(plan, partial(_sweep, [*overrides, *flags]))
         else:
             compare(plan)
     return 0
@@ -70,7 +72,23 @@ def run_one(cfg: DictConfig) -> None:
 
 
 def compare(plan: Plan) -> None:
-    """Runs what is not finished, one after another, then writes and prints the comparison."""
+    """Runs what is not finished, one after another, then prints and writes the comparison."""
+    if plan.single:
+        _run(plan)
+        log("done; the table is made by the same command without job.method and job.seed")
+        return
+    _compare(plan, _run)
+
+
+def _compare(plan: Plan, run_all: Callable[[Plan], None]) -> None:
+    from solo_bayesncl.comparison.results import reserve
+
+    with prefix_arguments(""), reserve(plan):  # keys of a comparison are no flags
+        run_all(plan)
+        _finish(plan)
+
+
+def _run(plan: Plan) -> None:
     from solo_bayesncl.comparison import jobs  # imports solo-learn, which takes seconds
 
     with as_input_error():
@@ -79,22 +97,19 @@ def compare(plan: Plan) -> None:
             if jobs.finished(job) is None:
                 log(f"run {number} of {len(plan.jobs)}: {job.name}")
                 jobs.run(job)
-    if plan.single:
-        log("done; the table is made by the same command without job.method and job.seed")
-    else:
-        _finish(plan)
 
 
 def _finish(plan: Plan) -> None:
-    from solo_bayesncl.comparison.results import PAGE, write_results
+    from solo_bayesncl.comparison.results import PAGE, summarise, write_results
     from solo_bayesncl.report.tables import comparison_table
 
-    result = write_results(plan)
+    result, reports = summarise(plan)
+    # before anything is written, which may fail
     console.print(comparison_table(result))
     for sentence in result["sentences"]:
-        console.print(sentence, markup=False)
+        console.print(sentence)
+    write_results(plan, result, reports)
     console.print(
         "Beside the page: comparison.md, .tex, .csv, .json, differences.csv, figures/, runs/\n"
-        f"Page: {plan.out / PAGE}",
-        markup=False,
+        f"Page: {plan.out / PAGE}"
     )

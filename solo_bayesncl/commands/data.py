@@ -2,8 +2,8 @@
 
 import argparse
 import shlex
-from pathlib import Path
 
+from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.console import results as console
 from solo_bayesncl.data import make_digits, make_glyphs
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="glyphs: 100 characters, validated on other fonts than trained on; "
         "digits: 10 handwritten digits",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder to make")
     parser.add_argument(
         "--textures",
         action="store_true",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from solo_bayesncl import adapters
 from solo_bayesncl.commands import compare
+from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.data import make_digits
 from solo_bayesncl.errors import InputError
@@ -13,7 +14,7 @@ from solo_bayesncl.recipes.compose import compose_recipe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=Path, default=Path("demo"), metavar="DIR", help="default: demo"
+        "--out", type=path, default=Path("demo"), metavar="DIR", help="default: demo"
     )
     parser.add_argument(
         "--seeds", type=int, nargs="+", metavar="N", help="default: those of the recipe, 0 and 1"

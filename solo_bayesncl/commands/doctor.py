@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(package, _version(package), note)
     console.print(table)
     if problem:
-        console.print(f"\n{problem}\n\nPretraining cannot run.", markup=False)
+        console.print(f"\n{problem}\n\nPretraining cannot run.")
         return 2
     console.print("\nPretraining can run.")
     return 0

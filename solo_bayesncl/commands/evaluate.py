@@ -2,8 +2,8 @@
 
 import argparse
 from dataclasses import fields
-from pathlib import Path
 
+from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.console import results as console
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.precision import AS_TRAINED, PRECISIONS
@@ -13,16 +13,16 @@ from solo_bayesncl.runs import Run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: evaluation.json in the run's folder"
+        "--out", type=path, metavar="FILE", help="default: evaluation.json in the run's folder"
     )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `evaluate` and `explain` share."""
-    parser.add_argument("checkpoint", help="a .ckpt file or the folder of a run")
+    parser.add_argument("checkpoint", type=path, help="a .ckpt file or the folder of a run")
     parser.add_argument(
         "--data",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="folder with train/ and val/, in each a folder per class (default: the run's data)",
     )
@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="loader processes")
     parser.add_argument(
         "--metadata",
-        type=Path,
+        type=path,
         metavar="CSV",
         help="a column `path` and one per known factor of the validation images "
         "(default: metadata.csv beside their folder, if there is one)",
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="timm model whose features judge monosemanticity (default: the run's own backbone)",
     )
     parser.add_argument(
-        "--reference-weights", type=Path, metavar="FILE", help="its weights (default: timm's)"
+        "--reference-weights", type=path, metavar="FILE", help="its weights (default: timm's)"
     )
 
 
@@ -63,14 +63,18 @@ def run(args: argparse.Namespace) -> int:
     run_ = Run.open(args.checkpoint)  # reports a wrong path before solo-learn is imported
     options = options_of(args)
     _ = options.torch_device
-    target = args.out or run_.folder / "evaluation.json"
 
-    from solo_bayesncl.evaluation import encode_splits, write_evaluation
+    from solo_bayesncl.evaluation import record
+    from solo_bayesncl.evaluation.encoding import encode_splits
     from solo_bayesncl.report.tables import evaluation_table
     from solo_bayesncl.training.environment import prepare_solo_learn
 
+    target = args.out or run_.folder / record.EVALUATION
+    record.check_evaluation(target)
     prepare_solo_learn()
-    result = write_evaluation(encode_splits(args.checkpoint, options), target)
+    result = record.evaluation_of(encode_splits(args.checkpoint, options))
+    # before it is written, which may fail
     console.print(evaluation_table({result["method"]: result}))
-    console.print(f"Written to {target}", markup=False)
+    record.write_evaluation(result, target)
+    console.print(f"Written to {target}")
     return 0

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from solo_bayesncl.commands import evaluate
+from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.outputs import cannot_be_written, check_outputs, is_page, write_together
 from solo_bayesncl.runs import Run
+from solo_bayesncl.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs
+    from solo_bayesncl.evaluation.record import Findings
 
 PAGE = "report.html"
 
@@ -24,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluate.add_options(parser)
     parser.add_argument(
         "--image",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="show which dimensions describe this image and which of them the gate closed",
     )
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="dimensions to print (default: 10)"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: the run's folder")
+    parser.add_argument("--out", type=path, metavar="DIR", help="default: the run's folder")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,25 +51,48 @@ def run(args: argparse.Namespace) -> int:
 
     from solo_bayesncl.evaluation.encoding import encode_splits
     from solo_bayesncl.evaluation.explanation import describe_image
-    from solo_bayesncl.evaluation.record import write_findings
-    from solo_bayesncl.report.page import write_page
-    from solo_bayesncl.report.run import RunReport
+    from solo_bayesncl.evaluation.record import Findings
     from solo_bayesncl.training.environment import prepare_solo_learn
 
+    _check(out)
     prepare_solo_learn()
     model = encode_splits(args.checkpoint, options)
     described = None if args.image is None else describe_image(model, args.image)
-    table = write_findings(model, out)
-    write_page(out / PAGE, [RunReport.read(out, record=run_.folder)])
+    findings = Findings.of(model)
+    table = findings.explanation.table
+    # before anything is written, which may fail
     if described is None:
         console.print(_overview(table, args.top))
     else:
         for part in _image_tables(model, table, described, args.image, args.top):
             console.print(part)
-    console.print(
-        f"All dimensions: {out / PAGE} (dimensions.csv and .json beside it)", markup=False
-    )
+    _write(out, findings, run_)
+    console.print(f"All dimensions: {out / PAGE} (dimensions.csv and .json beside it)")
     return 0
+
+
+def _check(out: Path) -> None:
+    """Raises `ArgumentError` unless the files can be written, and replace none of the user's."""
+    from solo_bayesncl.evaluation.record import FINDINGS, is_finding
+
+    def is_ours(path: Path) -> bool:
+        return is_page(path) if path.name == PAGE else is_finding(path)
+
+    check_outputs("out", out, [out / name for name in (*FINDINGS, PAGE)], is_ours)
+
+
+def _write(out: Path, findings: "Findings", run_: Run) -> None:
+    """Writes the table of dimensions, the evaluation and the page of both."""
+    from solo_bayesncl.evaluation.explanation import DIMENSIONS
+    from solo_bayesncl.report.page import write_page
+    from solo_bayesncl.report.run import RunReport
+
+    try:
+        with write_together(out, record=DIMENSIONS) as folder:
+            findings.write(folder)
+            write_page(folder / PAGE, [RunReport.read(folder, record=run_.folder)])
+    except OSError as error:
+        raise cannot_be_written("out", out, error) from error
 
 
 def _overview(table: dict[str, Any], top: int) -> Table:
@@ -118,7 +145,7 @@ def _prediction(logits: "Tensor", classes: Sequence[str] | None) -> str:
     if not logits.isfinite().all():
         return "nothing, its outputs are not finite"
     label = int(logits.argmax())
-    return f"class {label} of its training" if classes is None else classes[label]
+    return f"class {label} of its training" if classes is None else printable(classes[label])
 
 
 def _of_image(table: dict[str, Any], title: str, indexes: list[int], values, image) -> Table:
@@ -140,7 +167,7 @@ def _of_image(table: dict[str, Any], title: str, indexes: list[int], values, ima
 
 def _owner(table: dict[str, Any], dimension: dict[str, Any]) -> str:
     owner = dimension["owner"]
-    return "nothing" if owner is None else table["classes"][owner]
+    return "nothing" if owner is None else printable(table["classes"][owner])
 
 
 def _percent(share: float | None) -> str:

@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", help="a .ckpt file or the folder of a run")
+    parser.add_argument("checkpoint", type=path, help="a .ckpt file or the folder of a run")
     parser.add_argument(
         "--format",
         required=True,
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "backbone, images to features, for timm.create_model; safetensors: backbone and heads, "
         "images to codes; onnx: the same as a graph that runs without torch",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("--out", type=path, required=True, metavar="FILE", help="the file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
 
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from solo_bayesncl.sharing.export import export_run  # slow to import: --help does not wait
 
     record = export_run(args.checkpoint, args.format, args.out)
-    console.print(_summary(record, args.out), markup=False)
+    console.print(_summary(record, args.out))
     return 0
 
 

@@ -3,9 +3,7 @@
 solo-bayesncl import OFFICIAL.ckpt --out DIR [--config-path DIR --config-name NAME] [key=value ...]
 """
 
-import argparse
-from pathlib import Path
-
+from solo_bayesncl.commands.arguments import ArgumentParser, path
 from solo_bayesncl.console import log
 from solo_bayesncl.errors import InputError
 
@@ -23,15 +21,15 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="solo-bayesncl import",
         description="Turn a checkpoint of the official code into a run. Its settings are those of "
         "the args.json beside it, or of a recipe completed from the weights.",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="OFFICIAL.ckpt")
+    parser.add_argument("checkpoint", type=path, metavar="OFFICIAL.ckpt")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="for DIR/<method>/<version>/"
+        "--out", type=path, required=True, metavar="DIR", help="for DIR/<method>/<version>/"
     )
     parser.add_argument("--config-path", "-cp", metavar="DIR", help="folder of the recipe")
     parser.add_argument("--config-name", "-cn", metavar="NAME", help="the recipe")

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "plan": ["Job", "Plan"],
-        "results": ["write_results"],
+        "results": ["summarise", "write_results"],
         "statistics": ["compare", "interval"],
     },
 )

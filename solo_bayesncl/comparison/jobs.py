@@ -16,11 +16,14 @@ from omegaconf import OmegaConf
 
 from solo_bayesncl import files, runs
 from solo_bayesncl.comparison.plan import BASE, Job, Plan, options_of
-from solo_bayesncl.errors import InputError, prefix_errors
+from solo_bayesncl.errors import InputError, prefix_arguments, prefix_errors
 from solo_bayesncl.evaluation.encoding import encode_splits
-from solo_bayesncl.evaluation.record import FORMAT, write_findings
+from solo_bayesncl.evaluation.explanation import DIMENSIONS
+from solo_bayesncl.evaluation.record import FORMAT, Findings
+from solo_bayesncl.outputs import cannot_be_written, write_together
 from solo_bayesncl.recipes.machine import fit_to_machine, number_of_processes
 from solo_bayesncl.recipes.method_kwargs import METHODS
+from solo_bayesncl.recipes.paths import with_resolved_paths
 from solo_bayesncl.training.environment import prepare_solo_learn
 from solo_bayesncl.training.linear import train_linear
 from solo_bayesncl.training.pretraining import build, prepare, pretrain
@@ -55,13 +58,21 @@ def _inputs(job: Job) -> dict[str, Any]:
     return json.loads(json.dumps(inputs, default=str))
 
 
+def _resolved(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs that are equal however their paths are written."""
+    return {
+        part: with_resolved_paths(settings) if isinstance(settings, dict) else settings
+        for part, settings in inputs.items()
+    }
+
+
 def finished(job: Job) -> dict[str, Any] | None:
     """The record of a finished job, None if it is unfinished or its inputs have changed."""
     try:
         record = files.read_json(job.folder / RECORD)
     except InputError:
         return None
-    if record is None or record.get("inputs") != _inputs(job):
+    if record is None or _resolved(record.get("inputs", {})) != _resolved(_inputs(job)):
         return None
     whole = all(
         (job.folder / name).is_file() for name in (*FINDINGS, f"{record.get('run')}/args.json")
@@ -78,7 +89,7 @@ def run(job: Job) -> None:
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"out={job.folder} cannot be written: {error}.") from error
+        raise cannot_be_written("out", job.folder, error) from error
     try:
         with FileLock(job.folder / ".lock", timeout=0):
             _run(job)
@@ -96,16 +107,19 @@ def _run(job: Job) -> None:
     folder = _pretrain(job)
     linear = _linear(job, folder)
     prepare_solo_learn()
-    model = encode_splits(folder, options_of(job.evaluation))
-    write_findings(model, job.folder)
-    files.write_json(
-        job.folder / RECORD,
-        {
-            "inputs": _inputs(job),
-            "run": folder.relative_to(job.folder).as_posix(),
-            "linear": linear,
-        },
-    )
+    with prefix_arguments("evaluation."):
+        findings = Findings.of(encode_splits(folder, options_of(job.evaluation)))
+    record = {
+        "inputs": _inputs(job),
+        "run": folder.relative_to(job.folder).as_posix(),
+        "linear": linear,
+    }
+    try:
+        with write_together(job.folder, record=DIMENSIONS) as together:
+            findings.write(together)
+        files.write_json(job.folder / RECORD, record)
+    except OSError as error:
+        raise cannot_be_written("out", job.folder, error) from error
 
 
 def _pretrain(job: Job) -> Path:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.comparison.config import ComparisonConfig
 from solo_bayesncl.comparison.grids import expand_grid
-from solo_bayesncl.errors import InputError, prefix_errors
+from solo_bayesncl.errors import InputError, prefix_arguments, prefix_errors
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.recipes import check_linear, check_pretrain, validate
 from solo_bayesncl.recipes.compose import compose_recipe, find_folder
@@ -99,7 +99,7 @@ class Plan:
         """
         config = validate(ComparisonConfig, expand_grid(cfg))
         evaluation = config.evaluation.model_dump(exclude_none=True)
-        with prefix_errors("evaluation"):
+        with prefix_arguments("evaluation."):
             options = options_of(evaluation)
             if here:
                 _ = options.torch_device

@@ -1,7 +1,12 @@
 """Writes a finished comparison: numbers, tables, figures and the page."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
 from omegaconf import OmegaConf
 
 from solo_bayesncl import files, runs
@@ -10,20 +15,54 @@ from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.comparison.sentences import conditions_of, sentences, warnings_of
 from solo_bayesncl.comparison.statistics import Evaluations, compare
 from solo_bayesncl.console import progress
-from solo_bayesncl.errors import InputError
-from solo_bayesncl.report.figures import save_figures
+from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.outputs import (
+    cannot_be_written,
+    check_outputs,
+    is_page,
+    is_record,
+    locked,
+    write_together,
+)
+from solo_bayesncl.report.figures import figure_names, save_figures
 from solo_bayesncl.report.page import write_page
 from solo_bayesncl.report.run import RunReport
-from solo_bayesncl.report.tables import write_tables
+from solo_bayesncl.report.tables import TABLES, write_tables
 
+FIGURES = "figures"
+RECORD = "comparison.json"
 PAGE = "report.html"
 
 
-def write_results(plan: Plan) -> dict[str, Any]:
-    """Writes tables, figures and page of finished runs.
+@contextmanager
+def reserve(plan: Plan) -> Iterator[None]:
+    """Checks the folder of a comparison before the work, and keeps it from others while open.
 
-    Returns:
-        What `comparison.json` holds.
+    Raises:
+        InputError: if it cannot be written, holds files of the user's under the names of results,
+            or another comparison is at work there.
+    """
+    names = (RECORD, *TABLES, PAGE, *(f"{FIGURES}/{name}" for name in figure_names()))
+    check_outputs("out", plan.out, [plan.out / name for name in names], partial(_is_ours, plan.out))
+    plan.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(plan.out / ".lock", timeout=0):
+            yield
+    except Timeout:
+        problem = ": another comparison is at work there. Wait for it, or give another folder."
+        raise ArgumentError("out", plan.out, problem) from None
+
+
+def _is_ours(out: Path, path: Path) -> bool:
+    """Pages tell by themselves; the names of the rest belong to a folder with its record."""
+    if path.name == PAGE:
+        return is_page(path)
+    record = out / RECORD
+    return record.is_file() and is_record(record, ("methods", "summary", "differences"))
+
+
+def summarise(plan: Plan) -> tuple[dict[str, Any], list[RunReport]]:
+    """What `comparison.json` holds, and the finished runs.
 
     Raises:
         InputError: if a run is not finished.
@@ -51,13 +90,25 @@ def write_results(plan: Plan) -> dict[str, Any]:
         "runs": folders,
     }
     result["sentences"] = [*sentences(result), *warnings_of(result)]
-    files.write_json(plan.out / "comparison.json", result)
-    write_tables(plan.out, result)
-    figures = save_figures(plan.out / "figures", reports, result)
-    for stale in {*(plan.out / "figures").iterdir()} - {*figures}:
-        stale.unlink()
-    write_page(plan.out / PAGE, reports, result, _title(plan.methods))
-    return result
+    return result, reports
+
+
+def write_results(plan: Plan, result: dict[str, Any], reports: list[RunReport]) -> None:
+    """Writes `comparison.json`, tables, figures and page; figures without data do not stay.
+
+    Raises:
+        ArgumentError: if they cannot be written.
+    """
+    try:
+        with write_together(plan.out, record=RECORD) as folder:
+            files.write_json(folder / RECORD, result)
+            write_tables(folder, result)
+            figures = save_figures(folder / FIGURES, reports, result)
+            write_page(folder / PAGE, reports, result, _title(plan.methods))
+        for name in figure_names() - {path.name for path in figures}:
+            (plan.out / FIGURES / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_be_written("out", plan.out, error) from error
 
 
 def _title(methods: tuple[str, ...]) -> str:

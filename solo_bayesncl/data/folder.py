@@ -20,7 +20,7 @@ from PIL import Image
 from solo_bayesncl import files
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.settings import Settings
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import ArgumentError
 
 MARK = "dataset.json"
 
@@ -86,33 +86,33 @@ def write_folder(out: str | Path, settings: Settings, samples: Iterable[Sample])
         samples: every image of the set.
 
     Raises:
-        InputError: `out` holds something else, or cannot be written.
+        ArgumentError: `out` holds something else, or cannot be written.
     """
     try:
-        out = Path(out).resolve()
+        out = files.expand_home(out).resolve()
         if out.is_dir() and any(out.iterdir()):
             _require_same(out, settings)
             return _summary(out, settings, reused=True)
         if out.exists() and not out.is_dir():
-            raise InputError(f"--out {out} is a file. Choose a folder with --out.")
+            raise ArgumentError("out", out, " is a file. Give a folder.")
         if out == Path.cwd():
-            raise InputError(
-                "--out is the current folder, which would be replaced. Name a new one."
-            )
+            problem = " is the current folder, which would be replaced. Give a new one."
+            raise ArgumentError("out", out, problem)
         partial = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
         try:
             partial.mkdir(parents=True)
             _write(partial, settings, samples)
+            if out.is_dir() and any(out.iterdir()):  # made by another process meanwhile
+                _require_same(out, settings)
+                return _summary(out, settings, reused=True)
             if out.is_dir():
                 out.rmdir()  # empty; Windows doesn't rename onto a folder
             partial.rename(out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"--out {out} cannot be used: {reason}. Choose another folder with --out."
-        ) from error
+        problem = f" cannot be used: {error.strerror or error}. Give another folder."
+        raise ArgumentError("out", out, problem) from error
     return _summary(out, settings, reused=False)
 
 
@@ -130,27 +130,27 @@ def _write(folder: Path, settings: Settings, samples: Iterable[Sample]) -> None:
 
 
 def _require_same(out: Path, settings: Settings) -> None:
-    """Raises `InputError` unless `out` holds a complete data set made with `settings`."""
-    advice = "Choose another folder with --out, or delete this one."
+    """Raises `ArgumentError` unless `out` holds a complete data set made with `settings`."""
+    advice = "Give another folder, or delete this one."
     try:
         existing = json.loads((out / MARK).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         existing = None
     if not isinstance(existing, dict):
-        raise InputError(f"--out {out} is not empty, nor a complete data set. {advice}")
+        raise ArgumentError("out", out, f" is not empty, nor a complete data set. {advice}")
     changes = ", ".join(
         f"{key} {existing.get(key)} instead of {value}"
         for key, value in settings.as_dict().items()
         if existing.get(key) != value
     )
     if changes:
-        raise InputError(f"--out {out} holds a data set with other settings ({changes}). {advice}")
+        problem = f" holds a data set with other settings ({changes}). {advice}"
+        raise ArgumentError("out", out, problem)
     for split, expected in (("train", settings.train_size), ("val", settings.val_size)):
         count = sum(1 for _ in (out / split).glob("*/*.png"))
         if count != expected:
-            raise InputError(
-                f"--out {out} is damaged: {split} has {count} of {expected} images. {advice}"
-            )
+            problem = f" is damaged: {split} has {count} of {expected} images. {advice}"
+            raise ArgumentError("out", out, problem)
 
 
 def _summary(out: Path, settings: Settings, reused: bool) -> Summary:

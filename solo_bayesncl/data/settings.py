@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Settings:
         textures, train_size, val_size, size, seed: as `make_glyphs` and `make_digits`.
 
     Raises:
-        InputError: for a value of another type or out of range; the message names the option.
+        ArgumentError: for a value of another type or out of range.
     """
 
     # Increase it when the same settings start to give other files, so that old ones aren't reused.
@@ -34,26 +34,25 @@ class Settings:
 
     def __post_init__(self):
         if not isinstance(self.textures, bool):
-            raise InputError(f"--textures {self.textures!r} cannot be used. Give True or False.")
+            raise ArgumentError("textures", self.textures, " cannot be used. Give True or False.")
         most = self.available - self.classes
-        _require_int("--train-size", self.train_size, self.classes, most)
-        _require_int("--val-size", self.val_size, self.classes, most)
+        _require_int("train_size", self.train_size, self.classes, most)
+        _require_int("val_size", self.val_size, self.classes, most)
         if self.train_size + self.val_size > self.available:
-            raise InputError(
-                f"--train-size {self.train_size} and --val-size {self.val_size} ask for "
-                f"{self.train_size + self.val_size} {self.dataset}. There are {self.available}: "
-                f"lower one of them."
-            )
-        _require_int("--size", self.size, 16, 256)
-        _require_int("--seed", self.seed, 0, 2**32 - 1)
+            raise ArgumentError(
+                "train_size", self.train_size,
+                f" and val_size={self.val_size} ask for {self.train_size + self.val_size} "
+                f"{self.dataset}. There are {self.available}: lower one of them.",
+            )  # fmt: skip
+        _require_int("size", self.size, 16, 256)
+        _require_int("seed", self.seed, 0, 2**32 - 1)
 
     def as_dict(self) -> dict:
         """The settings as plain values, ready for JSON."""
         return {"recipe": self.RECIPE, **asdict(self)}
 
 
-def _require_int(option: str, value: object, low: int, high: int) -> None:
+def _require_int(argument: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(
-            f"{option} {value!r} cannot be used. Give a whole number from {low} to {high}."
-        )
+        problem = f" cannot be used. Give a whole number from {low} to {high}."
+        raise ArgumentError(argument, value, problem)

@@ -9,6 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "explanation": ["Explanation", "describe_image", "explain"],
         "measurement": ["measure"],
         "options": ["Options"],
-        "record": ["write_evaluation", "write_findings"],
+        "record": ["Findings", "evaluation_of", "write_evaluation"],
     },
 )

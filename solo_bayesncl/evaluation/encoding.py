@@ -16,10 +16,9 @@ from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import labelled_loaders, worker_options
 from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation.factors import factors_of
+from solo_bayesncl.evaluation.factors import Factor, factors_of
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
-from solo_bayesncl.metrics import Levels
 from solo_bayesncl.precision import autocast, resolve_precision
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors
 from solo_bayesncl.runs import Run
@@ -92,7 +91,7 @@ class EvaluatedModel:
     images: Dataset
     classes: tuple[str, ...]
     embeddings: Tensor
-    factors: dict[str, Levels]
+    factors: dict[str, Factor]
     classifier_fits: bool
     precision: str
 

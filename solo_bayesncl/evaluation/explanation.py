@@ -19,7 +19,10 @@ from solo_bayesncl.data.images import ImageTransform, read_image
 from solo_bayesncl.data.transforms import without_transform
 from solo_bayesncl.evaluation import probes
 from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, forward_images, on_device
+from solo_bayesncl.text import for_display
 
+DIMENSIONS = "dimensions.json"
+FILES = (DIMENSIONS, "dimensions.csv", "thumbnails.jpg")
 TOP_IMAGES = 9
 THUMBNAIL_PX = 48
 # a sheet of this many is 4800 px wide and high, about 10 MB
@@ -43,12 +46,13 @@ class Explanation:
     thumbnails: Image.Image
 
     def write(self, folder: Path) -> None:
-        """Writes `dimensions.json`, `dimensions.csv` and `thumbnails.jpg`."""
+        """Writes `FILES`."""
+        table, rows, thumbnails = (folder / name for name in FILES)
         sprite = io.BytesIO()
         self.thumbnails.save(sprite, format="JPEG", quality=90)
-        files.write_bytes(folder / "thumbnails.jpg", sprite.getvalue())
-        files.write_csv(folder / "dimensions.csv", self.rows())
-        files.write_json(folder / "dimensions.json", self.table, indent=None)
+        files.write_bytes(thumbnails, sprite.getvalue())
+        files.write_csv(rows, self.rows())
+        files.write_json(table, self.table, indent=None)
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per dimension: its numbers, its information on each factor, images by class."""
@@ -100,7 +104,7 @@ def explain(model: EvaluatedModel) -> Explanation:
         },
         "dimensions": dimensions,
     }
-    return Explanation(files.plain(table), _sprite(model.images, shown, num_columns))
+    return Explanation(for_display(files.plain(table)), _sprite(model.images, shown, num_columns))
 
 
 def _finite(val: Outputs) -> Outputs:
@@ -161,7 +165,7 @@ def _columns(model: EvaluatedModel, val: Outputs) -> dict[str, list]:
     # before the gate, so that it can be compared with the gate's open rate
     ungated = val.codes if val.mask is None else val.projections
     information = {
-        name: _rounded(on(metrics.mutual_information, ungated, factor.levels))
+        name: _rounded(on(metrics.mutual_information, factor.select(ungated), factor.levels))
         for name, factor in model.factors.items()
     }
     columns["information"] = [

@@ -11,6 +11,7 @@ from torch import Tensor
 from solo_bayesncl import metrics
 from solo_bayesncl.evaluation import probes
 from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, on_device
+from solo_bayesncl.evaluation.factors import Factor
 
 RETRIEVAL_KS = (1, 3, 5, 10)
 
@@ -126,11 +127,14 @@ def _retrieval(codes: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
     return result
 
 
-def _of_factor(val: Outputs, factor: metrics.Levels, on: Callable) -> dict[str, Any]:
+def _of_factor(val: Outputs, factor: Factor, on: Callable) -> dict[str, Any]:
     """How dimensions relate to a factor, by space; `on` computes on the device."""
     result: dict[str, Any] = {"kind": factor.kind, "levels": factor.num_levels}
+    if not factor.known.all():
+        result["samples"] = len(factor.levels)
     class_based = partial(_with_null, compute=metrics.class_based_summary)
     for space, values in val.spaces.items():
+        values = factor.select(values)
         result[space] = on(class_based, values, factor.levels)
         result[space] |= on(_information, values, factor.levels)
     return result

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import ArgumentError
 from solo_bayesncl.precision import AS_TRAINED, check_precision
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of an evaluation; raises `InputError` where they are wrong.
+    """Options of an evaluation; raises `ArgumentError` where they are wrong.
 
     Attributes:
         data: folder with `train/` and `val/` to use instead of the run's own data.
@@ -34,28 +34,30 @@ class Options:
     reference_weights: Path | None = None
 
     def __post_init__(self):
-        check_precision(self.precision, "--precision")
+        check_precision(self.precision)
         if self.workers is not None and self.workers < 0:
-            raise InputError(f"--workers {self.workers}: give an integer of at least 0.")
+            raise ArgumentError("workers", self.workers, ": give an integer of at least 0.")
         if self.reference_weights is not None and self.reference is None:
-            raise InputError("--reference-weights needs --reference, the name of a timm model.")
+            raise ArgumentError(
+                "reference_weights", self.reference_weights,
+                ": also give the reference, the name of the timm model that they belong to.",
+            )  # fmt: skip
         if self.reference is not None:
             import timm  # takes a second, so only where it is needed
 
             if not timm.is_model(self.reference):
                 near = ", ".join(timm.list_models(f"*{self.reference}*")[:5])
                 hint = f" Similar names: {near}." if near else ""
-                raise InputError(
-                    f"--reference {self.reference} is not a model of timm {timm.__version__}.{hint}"
-                )
+                problem = f" is not a model of timm {timm.__version__}.{hint}"
+                raise ArgumentError("reference", self.reference, problem)
         for option in ("metadata", "reference_weights"):
             path = getattr(self, option)
             if path is not None and not path.is_file():
-                raise InputError(f"--{option.replace('_', '-')} {path} is not a file.")
+                raise ArgumentError(option, path, " is not a file.")
 
     @property
     def torch_device(self) -> torch.device:
-        """Where to compute; raises `InputError` if there is no such device."""
+        """Where to compute; raises `ArgumentError` if there is no such device."""
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
@@ -63,7 +65,6 @@ class Options:
             torch.zeros(1, device=device).item()
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(
-                f"--device {self.device} cannot be used: {reason} Choose auto or cpu."
-            ) from error
+            problem = f" cannot be used: {reason} Choose auto or cpu."
+            raise ArgumentError("device", self.device, problem) from error
         return device

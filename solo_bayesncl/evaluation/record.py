@@ -1,33 +1,27 @@
-"""Writes the results of an evaluation: `evaluation.json` and the table of dimensions."""
+"""What is written of an evaluation: `evaluation.json` and the table of dimensions."""
 
 import platform
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from solo_bayesncl import files
-from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.encoding import EvaluatedModel, device_name
-from solo_bayesncl.evaluation.explanation import explain
+from solo_bayesncl.evaluation.explanation import DIMENSIONS, FILES, Explanation, explain
 from solo_bayesncl.evaluation.measurement import measure
+from solo_bayesncl.outputs import cannot_be_written, check_outputs, is_record
+from solo_bayesncl.text import for_display
+
+EVALUATION = "evaluation.json"
+FINDINGS = (*FILES, EVALUATION)
 
 # increased whenever the same model and options start to give other numbers or files
 FORMAT = 4
 
 
-def write_evaluation(model: EvaluatedModel, target: Path) -> dict[str, Any]:
-    """Measures a model and writes the result.
-
-    Args:
-        model: a model with its outputs.
-        target: the file to write.
-
-    Returns:
-        What was written: settings, versions and the numbers of `measure`.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
+def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:
+    """What `evaluation.json` holds: settings, versions and the numbers of `measure`."""
     run = model.run
     result = {
         "format": FORMAT,
@@ -44,29 +38,59 @@ def write_evaluation(model: EvaluatedModel, target: Path) -> dict[str, Any]:
         **measure(model),
         "versions": versions(),
     }
+    return for_display(files.plain(result))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a model: its numbers and its dimensions.
+
+    Attributes:
+        evaluation: what `evaluation.json` holds.
+        explanation: the dimensions.
+    """
+
+    evaluation: dict[str, Any]
+    explanation: Explanation
+
+    @classmethod
+    def of(cls, model: EvaluatedModel) -> "Findings":
+        return cls(evaluation_of(model), explain(model))
+
+    def write(self, folder: Path) -> None:
+        """Writes `FINDINGS`."""
+        self.explanation.write(folder)
+        files.write_json(folder / EVALUATION, self.evaluation)
+
+
+def check_evaluation(target: Path) -> None:
+    """Raises `ArgumentError` unless an evaluation can be written to the file `target`."""
+    check_outputs("out", target, [target], _is_evaluation)
+
+
+def _is_evaluation(path: Path) -> bool:
+    return is_record(path, ("method", "codes"), if_damaged=path.name == EVALUATION)
+
+
+def write_evaluation(result: dict[str, Any], target: Path) -> None:
+    """Writes what `evaluation_of` returns; raises `ArgumentError` if that fails."""
     try:
         files.write_json(target, result)
     except OSError as error:
-        raise InputError(f"--out {target} cannot be written: {error}.") from error
-    return files.plain(result)
+        raise cannot_be_written("out", target, error) from error
 
 
-def write_findings(model: EvaluatedModel, folder: Path) -> dict[str, Any]:
-    """Writes `evaluation.json`, `dimensions.json`, `dimensions.csv` and `thumbnails.jpg`.
+def is_finding(path: Path) -> bool:
+    """Whether a file with one of the names of `FINDINGS` is an earlier one of this program.
 
-    Returns:
-        What `dimensions.json` holds.
-
-    Raises:
-        InputError: if the folder cannot be written.
+    A run's folder belongs to the program; elsewhere the table of dimensions, written first, tells.
     """
-    explanation = explain(model)
-    try:
-        explanation.write(folder)
-    except OSError as error:
-        raise InputError(f"--out {folder} cannot be written: {error}.") from error
-    write_evaluation(model, folder / "evaluation.json")
-    return explanation.table
+    if path.name == EVALUATION:
+        return _is_evaluation(path)
+    record = path.with_name(DIMENSIONS)
+    if path != record and path.with_name("args.json").is_file():
+        return True
+    return record.is_file() and is_record(record, ("dimensions", "classes"))
 
 
 def versions() -> dict[str, str]:

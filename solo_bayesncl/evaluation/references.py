@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.data.transforms import without_transform
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import ArgumentError
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def reference_embeddings(
         loader: its data set is used, and how it loads it, not its transform.
 
     Raises:
-        InputError: for weights that cannot be downloaded or read, or do not fit.
+        ArgumentError: for weights that cannot be downloaded or read, or do not fit.
     """
     model = _load(name, weights).to(device).eval()
     images = without_transform(loader.dataset)
@@ -46,10 +46,11 @@ def _load(name: str, weights: Path | None) -> nn.Module:
         try:
             return timm.create_model(name, pretrained=True, num_classes=0)
         except Exception as error:  # the hub's client raises what its transport does
-            raise InputError(
-                f"--reference {name}: its weights cannot be downloaded "
-                f"({type(error).__name__}). Give a file with --reference-weights FILE."
-            ) from error
+            raise ArgumentError(
+                "reference", name,
+                f": its weights cannot be downloaded ({type(error).__name__}). Give a file of them "
+                "as reference weights.",
+            ) from error  # fmt: skip
     model = timm.create_model(name)
     try:
         if weights.suffix == ".safetensors":
@@ -59,8 +60,7 @@ def _load(name: str, weights: Path | None) -> nn.Module:
         model.load_state_dict(state)
     except Exception as error:  # a damaged file can make the unpickler raise nearly anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"--reference-weights {weights} cannot be loaded into timm's {name}: {reason}"
-        ) from error
+        problem = f" cannot be loaded into timm's {name}: {reason}"
+        raise ArgumentError("reference_weights", weights, problem) from error
     model.reset_classifier(0)
     return model

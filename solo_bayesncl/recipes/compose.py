@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from solo_bayesncl.console import console_output, results
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.overrides import quote_paths, split_arguments
+from solo_bayesncl.recipes.paths import expand_homes
 from solo_bayesncl.recipes.search_path import (
     BASE,
     KINDS,
@@ -74,6 +75,7 @@ def compose_recipe(folder: str, name: str, overrides: list[str]) -> DictConfig:
             cfg = compose(name, quote_paths(overrides))
         OmegaConf.set_struct(cfg, False)
         resolve_preset(cfg)
+        expand_homes(cfg)
         return cfg
 
 
@@ -134,6 +136,7 @@ def run_with_hydra(arguments: list[str], task: Callable[[DictConfig], None]) -> 
         try:
             with as_input_error(), console_output():
                 resolve_preset(cfg)
+                expand_homes(cfg)
                 task(cfg)
         except InputError as error:
             if flags.multirun:  # a launcher's process may run this: Hydra passes the error on

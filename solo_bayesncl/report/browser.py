@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from solo_bayesncl.report.catalogue import DIMENSION_FIELDS, DimensionField, information_on
 from solo_bayesncl.report.run import RunReport, Runs, factors_of
+from solo_bayesncl.text import for_display, printable
 
 
 def fields_of(runs: Iterable[RunReport]) -> list[DimensionField]:
@@ -31,6 +32,7 @@ def browser_json(runs: Runs, fields: Sequence[DimensionField]) -> Markup:
         ],
         "runs": [_run(number, run, fields) for number, run in enumerate(runs)],
     }
+    content = for_display(content, printable)  # as the page's own text, `page.write_page`
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for char in "<>&":  # an HTML parser could take them for the end of the element
         text = text.replace(char, f"\\u{ord(char):04x}")

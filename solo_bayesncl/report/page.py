@@ -1,6 +1,7 @@
 """The page of a report: one self-contained HTML file."""
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -13,6 +14,7 @@ from solo_bayesncl.report.figures import PANELS, WITH_LEGEND, panel_svgs
 from solo_bayesncl.report.figures.style import styles
 from solo_bayesncl.report.formats import listed, percent
 from solo_bayesncl.report.run import Comparison, Runs, by_label
+from solo_bayesncl.text import printable
 
 HERE = Path(__file__).parent
 
@@ -41,6 +43,7 @@ def write_page(
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
+        finalize=_without_controls,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -72,6 +75,11 @@ def write_page(
     files.write_text(path, html)
 
 
+def _without_controls(value: Any) -> Any:
+    """HTML has no control characters; the page's own parts are `Markup`."""
+    return printable(value, keep="\n") if type(value) is str else value
+
+
 def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
     """What was compared: name -> value."""
     labels = list(by_label(runs))
@@ -83,6 +91,14 @@ def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
         "Data": listed(run.evaluation.get("data") for run in runs),
         "Optimizer steps": listed(run.evaluation.get("optimizer_steps") for run in runs),
     }
+    incomplete = [
+        f"{name} ({factor['samples']} of {run.evaluation.get('samples')} images)"
+        for run in runs
+        for name, factor in (run.evaluation.get("factors") or {}).items()
+        if "samples" in factor
+    ]
+    if incomplete:
+        facts["Factors that some images have no value of"] = listed(incomplete)
     diverged = [
         f"{run.heading}: {', '.join(spaces)}"
         for run in runs

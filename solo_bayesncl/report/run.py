@@ -10,6 +10,7 @@ from typing import Any
 
 from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.text import for_display
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _read_json(path: Path, missing: str) -> dict[str, Any]:
     content = files.read_json(path)
     if content is None:
         raise InputError(f"{path} does not exist. {missing}")
-    return content
+    return for_display(content)
 
 
 def _read_dimensions(path: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """Evaluations and comparisons as tables: for the terminal, in CSV, Markdown and LaTeX."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ from solo_bayesncl.report.formats import (
     percent,
 )
 from solo_bayesncl.report.run import Comparison
+from solo_bayesncl.text import printable
 
 VERDICTS = {True: "significant", False: "no significant difference", None: "not judged"}
+
+# the files of `write_tables`
+TABLES = ("comparison.csv", "differences.csv", "comparison.md", "comparison.tex")
 
 # a metric of `comparison.json` and the cells of its row
 Rows = list[tuple[dict[str, Any], list[str]]]
@@ -98,9 +103,9 @@ def comparison_table(comparison: Comparison) -> Table:
 def _terminal(title: str, headings: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table("", title=title)
     for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(printable(heading), justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     return table
 
 
@@ -114,10 +119,11 @@ def write_tables(folder: Path, comparison: Comparison) -> None:
     """
     units = {metric["key"]: metric["unit"] for metric in comparison["metrics"]}
     differences = [{**d, "unit": units[d["metric"]]} for d in comparison["differences"]]
-    files.write_csv(folder / "comparison.csv", _csv_rows(comparison))
-    files.write_csv(folder / "differences.csv", differences)
-    files.write_text(folder / "comparison.md", markdown(comparison))
-    files.write_text(folder / "comparison.tex", latex(comparison))
+    summary_csv, differences_csv, in_markdown, in_latex = (folder / name for name in TABLES)
+    files.write_csv(summary_csv, _csv_rows(comparison))
+    files.write_csv(differences_csv, differences)
+    files.write_text(in_markdown, markdown(comparison))
+    files.write_text(in_latex, latex(comparison))
 
 
 def _csv_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -136,20 +142,32 @@ def _csv_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def markdown(comparison: Comparison) -> str:
     """The headline table, the sentences and the differences of the headline metrics."""
     columns = ["", *difference_columns(comparison), ""]
-    differences = tabulate(_headline(difference_rows(comparison)), columns, tablefmt="github")
-    sentences = "\n".join(f"- {sentence}" for sentence in comparison["sentences"])
-    table = _tabulated(comparison, "github")
+    rows = [
+        [*map(as_markdown, names), *cells]
+        for *names, difference, interval, verdict in _headline(difference_rows(comparison))
+        for cells in [(difference, interval, verdict)]
+    ]
+    differences = tabulate(rows, columns, tablefmt="github")
+    sentences = "\n".join(f"- {as_markdown(sentence)}" for sentence in comparison["sentences"])
+    table = _tabulated(comparison, "github", as_markdown)
     return f"{caption(comparison)}.\n\n{table}\n\n{sentences}\n\n{differences}\n"
 
 
 def latex(comparison: Comparison) -> str:
     """The headline table as a `tabular` of booktabs."""
-    table = _tabulated(comparison, "latex_booktabs")
+    table = _tabulated(comparison, "latex_booktabs", printable)
     for symbol, command in {"±": r"$\pm$", "−": r"$-$", "–": "--"}.items():
         table = table.replace(symbol, command)
     return f"% {caption(comparison)}.\n{table}\n"
 
 
-def _tabulated(comparison: Comparison, tablefmt: str) -> str:
-    rows = _headline(summary_rows(comparison))
-    return tabulate(rows, ["", *comparison["methods"]], tablefmt=tablefmt)
+def _tabulated(comparison: Comparison, tablefmt: str, as_text: Callable[[str], str]) -> str:
+    """The headline table, with names as `as_text` returns them."""
+    rows = [[as_text(label), *cells] for label, *cells in _headline(summary_rows(comparison))]
+    headings = ["", *map(as_text, comparison["methods"])]
+    return tabulate(rows, headings, tablefmt=tablefmt)
+
+
+def as_markdown(text: str) -> str:
+    """Text of which Markdown takes nothing for markup; `_` within a word is none."""
+    return re.sub(r"([\\`*<>|\[\]#~&]|(?<!\w)_|_(?!\w))", r"\\\1", printable(text))

@@ -88,7 +88,7 @@ def checkpoint_at(path: str | Path, key: str = "") -> Path:
     Raises:
         InputError: if there is none.
     """
-    path = Path(path)
+    path = files.expand_home(path)
     given = f"{key}={path}" if key else f"{path}"
     if path.is_file():
         return path

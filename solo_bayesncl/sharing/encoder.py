@@ -21,6 +21,7 @@ from solo_bayesncl.metrics import ACTIVE
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import AS_TRAINED, autocast, check_precision, resolve_precision
 from solo_bayesncl.runs.models import build_model, encode_outputs, load_model, training_classes
+from solo_bayesncl.text import printable
 
 # Parameters of an encoder; of some methods, codes are the predictor's outputs. The classifier and
 # the momentum networks are not needed.
@@ -69,7 +70,7 @@ def _table(dimensions: Sequence[Dimension]) -> str:
         "dimension": [str(d.index) for d in dimensions],
         "activation": [f"{d.value:.3f}" for d in dimensions],
         "P(open)": [d.open_probability and f"{d.open_probability:.2f}" for d in dimensions],
-        "mostly": [d.owner for d in dimensions],
+        "mostly": [d.owner and printable(d.owner) for d in dimensions],
     }
     known = {name: column for name, column in columns.items() if any(column)}
     return tabulate(known, headers="keys", disable_numparse=True, stralign="right")
@@ -113,8 +114,8 @@ class Encoder(nn.Module):
     @classmethod
     def load(cls, path: str | Path, precision: str = AS_TRAINED) -> "Encoder":
         """Same as `solo_bayesncl.load_encoder`."""
-        check_precision(precision, "precision")
-        path = Path(path)
+        check_precision(precision)
+        path = files.expand_home(path)
         if _is_safetensors(path):
             # export compares in float32
             return cls._from_export(path, "32-true" if precision == AS_TRAINED else precision)
@@ -164,7 +165,7 @@ class Encoder(nn.Module):
             InputError: for a file that is not an image, or a tensor of another shape.
         """
         if isinstance(image, str | Path):
-            image = read_image(Path(image))
+            image = read_image(files.expand_home(image))
         if isinstance(image, Image.Image):
             image = self.transform(image)
         if image.dim() != 3 or image.size(0) != 3:

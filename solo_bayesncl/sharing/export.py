@@ -6,6 +6,7 @@ tests run the lines to show that both are the same.
 
 import textwrap
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor
 
 from solo_bayesncl import files, runs
-from solo_bayesncl.errors import InputError, require_one_of
+from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.evaluation.encoding import evaluation_loaders
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.record import versions
+from solo_bayesncl.outputs import cannot_be_written, check_outputs, is_record
 from solo_bayesncl.runs.models import training_classes
 from solo_bayesncl.sharing.encoder import Encoder
 from solo_bayesncl.sharing.formats import FORMATS
@@ -59,8 +61,11 @@ def export_run(checkpoint: str | Path, format_name: str, out: Path) -> dict[str,
     Raises:
         InputError: for a checkpoint or format that cannot be used, and as `export`.
     """
-    require_one_of(format_name, FORMATS, "--format")
+    if format_name not in FORMATS:
+        choices = ", ".join(FORMATS)
+        raise ArgumentError("format", format_name, f" is not known. Choose one of: {choices}.")
     run = runs.Run.open(checkpoint)
+    _check_out(out, run)
     FORMATS[format_name].require_installed()
     prepare_solo_learn()
     encoder = Encoder.load(checkpoint, precision="32-true")
@@ -81,8 +86,26 @@ def export_run(checkpoint: str | Path, format_name: str, out: Path) -> dict[str,
         "settings": encoder.settings,
         "versions": versions(),
     }
-    files.write_json(out.with_name(f"{out.name}.json"), record)
+    try:
+        files.write_json(record_of(out), record)
+    except OSError as error:
+        out.unlink()
+        raise cannot_be_written("out", record_of(out), error) from error
     return record
+
+
+def record_of(out: Path) -> Path:
+    """The record of an exported file."""
+    return out.with_name(f"{out.name}.json")
+
+
+def _check_out(out: Path, run: runs.Run) -> None:
+    """Raises `ArgumentError` unless the file and its record can be written, beside the run."""
+    own = [path for path in (run.checkpoint, run.folder / "args.json") if path.exists()]
+    if any(out.exists() and out.samefile(path) for path in own):
+        raise ArgumentError("out", out, " is the run itself. Give another file.")
+    is_old = partial(is_record, keys=("format", "agreement"), if_damaged=False)
+    check_outputs("out", out, [out, record_of(out)], lambda path: path == out or is_old(path))
 
 
 def export(
@@ -108,7 +131,7 @@ def export(
             out, content, check=lambda written: _compare(file_format, written, real_images)
         )
     except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error}.") from error
+        raise cannot_be_written("out", out, error) from error
 
 
 def _real_images(run: runs.Run) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import shutil
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ import solo_bayesncl
 from solo_bayesncl import files, runs
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError, require_one_of
+from solo_bayesncl.outputs import cannot_be_written, check_folder
 from solo_bayesncl.recipes.compose import as_input_error, compose_recipe
 from solo_bayesncl.sharing.official import CODE_SETTINGS, OfficialCheckpoint
 from solo_bayesncl.training.environment import prepare_solo_learn
@@ -38,6 +40,7 @@ def import_official(
     Raises:
         InputError: if recipe, record, weights and the installed solo-learn contradict each other.
     """
+    check_folder("out", out, out)
     prepare_solo_learn()
     official = OfficialCheckpoint.read(path)
     with as_input_error():
@@ -178,7 +181,8 @@ def _write_run(official: OfficialCheckpoint, cfg: DictConfig, out: Path) -> Path
         files.write_bytes(folder / f"{cfg.name}-{version}-ep={epoch}.ckpt", checkpoint.getvalue())
         files.write_json(folder / "args.json", OmegaConf.to_container(cfg, resolve=True))
     except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error}.") from error
+        shutil.rmtree(folder, ignore_errors=True)  # of a name that no other run has
+        raise cannot_be_written("out", out, error) from error
     return folder
 
 

@@ -80,8 +80,11 @@ def test_what_is_finished_is_not_done_again(compared, images, capsys):
 def test_another_setting_of_a_run_is_another_run(compared, images, tmp_path, capsys):
     copy = tmp_path / "moved"
     shutil.copytree(compared, copy)
-    assert main(arguments(images, copy, *TWO_BY_TWO, "seeds=[0]", "methods=[ncl]")) == 0
-    assert "run 1 of 1" not in capsys.readouterr().err  # found in its new place
+    link = tmp_path / "link"
+    link.symlink_to(images)
+    assert main(arguments(link, copy, *TWO_BY_TWO, "seeds=[0]", "methods=[ncl]")) == 0
+    # found in its new place, on the same images under another path
+    assert "run 1 of 1" not in capsys.readouterr().err
     more = ["seeds=[0]", "methods=[ncl]", "method_kwargs.temperature=0.3"]
     assert main(arguments(images, copy, *TWO_BY_TWO, *more)) == 0
     assert "run 1 of 1: ncl, seed 0" in capsys.readouterr().err
@@ -95,12 +98,18 @@ def test_other_evaluations_of_a_run_do_not_change_the_table(compared, images, jp
     assert numbers(compared) == told
 
 
-def test_figures_of_an_earlier_comparison_do_not_stay(compared, images, tmp_path):
+def test_figures_of_an_earlier_comparison_do_not_stay_but_those_of_the_user_do(
+    compared, images, tmp_path
+):
     copy = tmp_path / "copy"
     shutil.copytree(compared, copy)
     (copy / "figures/factors.png").write_bytes(b"of another time")
+    for name in ("figures/mine.png", "figures/figure.svg", "thesis.tex"):
+        (copy / name).write_text("mine")
     assert main(arguments(images, copy, *TWO_BY_TWO)) == 0
     assert not (copy / "figures/factors.png").exists()
+    for name in ("figures/mine.png", "figures/figure.svg", "thesis.tex"):
+        assert (copy / name).read_text() == "mine"
     assert (copy / "figures/gate.png").exists()
 
 

@@ -300,7 +300,7 @@ def test_metadata_that_was_not_requested_is_left_out(run, with_factors, tmp_path
     (data / "metadata.csv").write_text(text)
     assert encode_splits(run, Options(data=data)).factors == {}
     assert "no factors are measured" in caplog.text
-    with pytest.raises(InputError, match="--metadata .*metadata.csv"):
+    with pytest.raises(InputError, match="metadata=.*metadata.csv"):
         encode_splits(run, Options(data=data, metadata=data / "metadata.csv"))
 
 
@@ -429,7 +429,10 @@ def test_any_timm_model_can_be_the_reference(run, timm_weights, tmp_path, suffix
     ("options", "expected"),
     [
         (["--reference", "resnet9000"], "is not a model of timm"),
-        (["--reference-weights", "setup.py"], "needs --reference"),
+        (
+            ["--reference-weights", "setup.py"],
+            "setup.py: also give the reference",
+        ),
         (["--reference", "resnet10t", "--reference-weights", "none.pth"], "is not a file"),
         (["--reference", "resnet10t", "--reference-weights", "{bad}"], "cannot be loaded"),
         (["--metadata", "none.csv"], "--metadata none.csv is not a file"),
@@ -451,7 +454,7 @@ def test_explain_refuses_what_it_cannot_use(run, tmp_path, capsys, options, expe
 def test_reference_that_cannot_be_downloaded_is_one_message(run):
     done = solo_bayesncl("explain", run, "--reference", "resnet10t", env={"HF_HUB_OFFLINE": "1"})
     assert done.returncode == 2
-    assert "Give a file with --reference-weights FILE" in done.stderr
+    assert "--reference resnet10t: its weights cannot be downloaded" in done.stderr
     assert "Traceback" not in done.stderr
 
 

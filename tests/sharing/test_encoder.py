@@ -350,7 +350,7 @@ def test_encoder_runs_in_the_requested_precision(run, encoder, batch):
     assert not torch.equal(probs, exact)
     torch.testing.assert_close(probs, exact, atol=0.02, rtol=0)
     with pytest.raises(
-        InputError, match="precision='half' is not known. Choose one of: auto, 32-true"
+        InputError, match="precision=half is not known. Choose one of: auto, 32-true"
     ):
         solo_bayesncl.load_encoder(run, precision="half")
 

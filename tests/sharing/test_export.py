@@ -328,7 +328,7 @@ def test_existing_file_is_kept_without_overwrite(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("format_name", "out", "expected"),
     [
-        ("keras", "a.h5", "--format='keras' is not known. Choose one of: torchvision, timm,"),
+        ("keras", "a.h5", "--format keras is not known. Choose one of: torchvision, timm,"),
         ("torchvision", ".", "is a folder: give the name of a file"),
         ("torchvision", "/proc/a/b.pt", "--out /proc/a/b.pt cannot be written"),
     ],

@@ -3,9 +3,10 @@
 from solo_bayesncl.report.figures.figure import (
     PANELS,
     WITH_LEGEND,
+    figure_names,
     figure_of,
     panel_svgs,
     save_figures,
 )
 
-__all__ = ["PANELS", "WITH_LEGEND", "figure_of", "panel_svgs", "save_figures"]
+__all__ = ["PANELS", "WITH_LEGEND", "figure_names", "figure_of", "panel_svgs", "save_figures"]

@@ -49,6 +49,11 @@ def panel_svgs(name: str, runs: Runs, comparison: Comparison | None = None) -> l
     ]
 
 
+def figure_names() -> set[str]:
+    """Names of the files that `save_figures` can write."""
+    return {f"{name}.{suffix}" for name in PANELS for suffix in ("png", "svg")}
+
+
 def save_figures(folder: Path, runs: Runs, comparison: Comparison | None = None) -> list[Path]:
     """Writes every figure that has data as PNG (150 dpi) and SVG.
 

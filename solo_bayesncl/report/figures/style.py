@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from solo_bayesncl.report.formats import MINUS, PERCENT
+from solo_bayesncl.text import printable
 
 INK, MUTED, GRID = "#1b1f24", "#57606a", "#d8dce2"
 
@@ -71,8 +72,11 @@ def styles(labels: Iterable[str]) -> dict[str, MethodStyle]:
 
 
 def literal(name: str) -> str:
-    """A name as it is: matplotlib would typeset text between two dollars as mathematics."""
-    return name.replace("$", r"\$")
+    """A name as it is: matplotlib would typeset text between two dollars as mathematics.
+
+    Control characters, which no font and no SVG has, become escapes.
+    """
+    return printable(name).replace("$", r"\$")
 
 
 def percent_ticks(unit: str) -> FuncFormatter:

@@ -8,6 +8,9 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from solo_bayesncl.report.figures.style import GRID, INK, MUTED, RC
+from solo_bayesncl.text import printable
+
+TAG = "<[^>]+>"
 
 
 def svg_of(figure: Figure, salt: str) -> str:
@@ -22,14 +25,20 @@ def svg_of(figure: Figure, salt: str) -> str:
 def inline_svg(figure: Figure, title: str, salt: str) -> str:
     """An SVG element in the page's size, font and colours."""
     svg = svg_of(figure, salt)
-    described = f'<svg role="img" aria-label="{html.escape(title)}" '
-    svg = svg[svg.index("<svg") :].replace("<svg ", described, 1)
+    svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
     # identifiers that nothing refers to would occur again in the next panel
-    used = set(re.findall(r"#([\w.-]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    used = {name for tag in re.findall(TAG, svg) for name in re.findall(r"#([\w.-]+)", tag)}
     svg = re.sub(r' width="[^"]*pt" height="[^"]*pt"', "", svg, count=1)
-    svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
+    svg = re.sub(TAG, lambda tag: _in_page(tag[0], used), svg)
+    described = f'<svg role="img" aria-label="{html.escape(printable(title))}" '
+    return re.sub(r"\n\s*", "\n", svg).replace("<svg ", described, 1)
+
+
+def _in_page(tag: str, used: set[str]) -> str:
+    """A tag with the page's font and colours, and no unused identifiers; text is not touched."""
+    tag = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", tag)
+    tag = re.sub(r"font-family: [^;\"]*;?", "", tag)
     for color, variable in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid")):
-        svg = svg.replace(color, f"var(--{variable})")
-    return re.sub(r"\n\s*", "\n", svg)
+        tag = tag.replace(color, f"var(--{variable})")
+    return tag

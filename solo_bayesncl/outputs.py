@@ -1,0 +1,113 @@
+"""Where commands write: checked before the work, nothing of the user's replaced, sets kept whole.
+
+A file that exists is replaced if an earlier command of this program wrote it. Other files are
+refused before anything is computed.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from solo_bayesncl import files
+from solo_bayesncl.errors import ArgumentError, InputError
+
+# in each page that this program writes
+MARK = "solo-bayesncl"
+# about what the smallest result takes
+LEAST_BYTES = 2**16
+
+
+def check_outputs(
+    argument: str, given: Path, paths: Iterable[Path], is_ours: Callable[[Path], bool]
+) -> None:
+    """Checks that files can be written, and that no file of the user's is in their place.
+
+    Args:
+        argument: for messages: the one that decides where they are, with its value `given`.
+        given: see above.
+        paths: the files.
+        is_ours: whether this program wrote an existing file.
+
+    Raises:
+        ArgumentError: if they cannot be written, or would replace something else.
+    """
+    folders = set()
+    for path in paths:
+        if path.is_dir():
+            raise ArgumentError(argument, given, f": {path} is a folder. Give another one.")
+        if path.exists() and not path.is_file():
+            raise ArgumentError(argument, given, f": {path} is not a regular file. Give another.")
+        if path.exists() and path.stat().st_size > 0 and not is_ours(path):
+            raise ArgumentError(
+                argument, given,
+                f": {path} exists and is not an earlier result, so it is not replaced. Give "
+                "another place, or move that file.",
+            )  # fmt: skip
+        folders.add(Path(os.path.realpath(path)).parent)
+    for folder in folders:
+        check_folder(argument, given, folder)
+
+
+def check_folder(argument: str, given: Path, folder: Path) -> None:
+    """Raises `ArgumentError` unless files can be made in a folder, or where it is to be made."""
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(LEAST_BYTES))
+    except OSError as error:
+        raise cannot_be_written(argument, given, error) from error
+
+
+def cannot_be_written(argument: str, given: Path, error: OSError) -> ArgumentError:
+    """What to raise where writing has failed."""
+    return ArgumentError(argument, given, f" cannot be written: {error.strerror or error}.")
+
+
+@contextmanager
+def write_together(folder: Path, record: str) -> Iterator[Path]:
+    """A folder to write to, whose files move to `folder` when all of them are written.
+
+    Of processes that write the same files at once, the set of one is left.
+
+    Args:
+        folder: made if it does not exist.
+        record: name of the file that tells whose the others are; it is the first to move.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
+        yield Path(temporary)
+        written = [path for path in Path(temporary).rglob("*") if path.is_file()]
+        with locked(folder / f".{record}.lock"):
+            for path in sorted(written, key=lambda path: path.name != record):
+                target = Path(os.path.realpath(folder / path.relative_to(temporary)))
+                target.parent.mkdir(exist_ok=True)
+                path.replace(target)
+
+
+@contextmanager
+def locked(file: Path, timeout: float = -1) -> Iterator[None]:
+    """Holds a lock that ends with the process; `filelock.Timeout` if another one holds it."""
+    with FileLock(file, timeout=timeout):
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)  # while it is held: who waits for it starts anew
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of this program."""
+    return MARK.encode() in path.read_bytes()
+
+
+def is_record(path: Path, keys: Iterable[str], if_damaged: bool = True) -> bool:
+    """Whether a file is a JSON record with these keys; `if_damaged` where it is not JSON."""
+    try:
+        content = files.read_json(path)
+    except InputError:
+        return if_damaged
+    return content is not None and content.keys() >= set(keys)

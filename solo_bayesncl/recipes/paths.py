@@ -1,0 +1,31 @@
+"""Paths in a recipe or a comparison: home folders, and whether two of them are the same."""
+
+import copy
+import os
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from solo_bayesncl.files import expand_home
+from solo_bayesncl.recipes.overrides import PATH_KEYS
+
+
+def expand_homes(cfg: DictConfig) -> None:
+    """Puts the home folder in place of `~` in every path, in place."""
+    for key in PATH_KEYS:
+        path = OmegaConf.select(cfg, key)
+        if isinstance(path, str) and path.startswith("~"):
+            OmegaConf.update(cfg, key, str(expand_home(path)))
+
+
+def with_resolved_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which the same place has the same path: absolute, without symbolic links."""
+    resolved = copy.deepcopy(settings)
+    for key in PATH_KEYS:
+        *sections, last = key.split(".")
+        node: Any = resolved
+        for section in sections:
+            node = node.get(section) if isinstance(node, dict) else None
+        if isinstance(node, dict) and isinstance(node.get(last), str):
+            node[last] = os.path.realpath(expand_home(node[last]))
+    return resolved

@@ -1,0 +1,222 @@
+"""What commands write: checked before the work, never over a file of the user's, never mixed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from compare_runs import arguments
+from conftest import only_run
+from test_commands import pretrain
+from test_errors import refused
+
+from solo_bayesncl import load_encoder
+from solo_bayesncl.__main__ import main
+from solo_bayesncl.commands import compare as command
+from solo_bayesncl.comparison import results
+from solo_bayesncl.evaluation import encoding, record
+from solo_bayesncl.outputs import locked
+from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.sharing import export as sharing
+
+pytestmark = pytest.mark.usefixtures("narrow_backbone")
+
+
+@pytest.fixture(scope="module")
+def trained(images, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("trained")
+    pretrain(images, out, name="ncl.yaml")
+    return only_run(out, "ncl")
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Fails where a model is run, compared or trained."""
+
+    def work(*_, **__):
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(encoding, "encode_splits", work)
+    monkeypatch.setattr(sharing, "export", work)
+    monkeypatch.setattr(command, "_run", work)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "picture.png", "run/args.json", "run/{ckpt}"])
+def test_evaluate_replaces_no_file_but_an_evaluation(run, tmp_path, capsys, no_work, name):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    (checkpoint,) = run.glob("*.ckpt")
+    target = tmp_path / name.format(ckpt=checkpoint.name)
+    before = contents(tmp_path)
+    message = refused(capsys, "evaluate", run, "--out", target)
+    assert f"--out {target}: {target} exists and is not an earlier result" in message
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "/proc/e.json", "{file}/e.json", "{folder}"])
+def test_evaluate_refuses_before_the_work_what_cannot_be_written(
+    run, tmp_path, capsys, no_work, target
+):
+    (tmp_path / "file").write_text("mine")
+    target = target.format(file=tmp_path / "file", folder=tmp_path)
+    assert f"--out {target}" in refused(capsys, "evaluate", run, "--out", target)
+    assert not Path("/dev/null").is_file()
+
+
+def test_own_results_are_replaced(run, tmp_path):
+    (tmp_path / "empty.json").touch()
+    for _ in range(2):
+        assert main(["explain", str(run)]) == 0
+        for name in ("e.json", "empty.json"):
+            assert main(["evaluate", str(run), "--out", str(tmp_path / name)]) == 0
+        assert main(["explain", str(run), "--out", str(tmp_path / "explained")]) == 0
+    (run / "dimensions.json").write_text("")  # of a full disk
+    (run / "evaluation.json").write_text('{"method":')
+    assert main(["explain", str(run)]) == 0
+    assert json.loads((run / "dimensions.json").read_text())["classes"]
+
+
+@pytest.mark.parametrize("name", ["report.html", "dimensions.csv", "thumbnails.jpg",
+                                  "dimensions.json", "evaluation.json"])  # fmt: skip
+def test_explain_replaces_no_file_of_the_user_s(run, tmp_path, capsys, no_work, name):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text('{"thesis": 1}')
+    before = contents(tmp_path)
+    assert f"{name} exists and is not" in refused(
+        capsys, "explain", run, "--out", tmp_path / "mine"
+    )
+    assert contents(tmp_path) == before
+
+
+def test_a_page_of_the_user_s_in_a_run_s_folder_stays(run, capsys, no_work):
+    (run / "report.html").write_text("<p>mine")
+    assert "report.html exists" in refused(capsys, "explain", run)
+    assert (run / "report.html").read_text() == "<p>mine"
+
+
+@pytest.mark.parametrize("name", ["figures/gate.png", "report.html", "comparison.csv"])
+def test_compare_replaces_no_file_of_the_user_s(images, tmp_path, capsys, no_work, name):
+    out = tmp_path / "paper"
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text("mine")
+    message = refused(capsys, *arguments(images, out, "methods=[ncl]", "seeds=[0]"))
+    assert f"out={out}: {out / name} exists and is not an earlier result" in message
+    assert contents(out) == {name: b"mine"}
+
+
+@pytest.mark.parametrize("target", ["/proc/out", "{file}", "{file}/out"])
+def test_compare_import_and_data_refuse_before_the_work(
+    images, run, tmp_path, capsys, no_work, target
+):
+    (tmp_path / "file").write_text("mine")
+    target = target.format(file=tmp_path / "file")
+    options = ["methods=[ncl]", "seeds=[0]"]
+    assert f"out={target}" in refused(capsys, *arguments(images, target, *options))
+    (checkpoint,) = run.glob("*.ckpt")
+    assert f"--out {target}" in refused(capsys, "import", checkpoint, "--out", target)
+    assert f"--out {target}" in refused(capsys, "data", "digits", "--out", target)
+    assert f"--out {target}" in refused(capsys, "explain", run, "--out", target)
+
+
+def test_export_replaces_neither_the_run_nor_another_record(run, tmp_path, capsys, no_work):
+    (checkpoint,) = run.glob("*.ckpt")
+    command = ["export", run, "--format", "torchvision", "--overwrite", "--out"]
+    for path in (checkpoint, run / "args.json"):
+        assert f"--out {path} is the run itself" in refused(capsys, *command, path)
+    (tmp_path / "model.pt.json").write_text('{"mine": 1}')
+    assert "model.pt.json exists and is not" in refused(capsys, *command, tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "explain"])
+def test_numbers_are_printed_where_writing_fails(run, tmp_path, capsys, monkeypatch, name):
+    """The folder goes while the model is measured."""
+    out = tmp_path / "out"
+    out.mkdir()
+    measure = record.measure
+
+    def measure_meanwhile(model):
+        out.rmdir()
+        out.write_text("a file")
+        return measure(model)
+
+    monkeypatch.setattr(record, "measure", measure_meanwhile)
+    target = out / "e.json" if name == "evaluate" else out
+    assert main([name, str(run), "--out", str(target)]) == 2
+    printed = capsys.readouterr()
+    assert "consistency" in printed.out
+    assert f"--out {target} cannot be written" in printed.err
+    assert out.read_text() == "a file"
+
+
+def test_table_of_a_comparison_is_printed_where_writing_fails(
+    images, tmp_path, capsys, monkeypatch
+):
+    def disk_is_full(folder, *_):
+        (folder / "begun.csv").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results, "write_tables", disk_is_full)
+    options = ["methods=[ncl]", "seeds=[0]", "linear=null"]
+    assert main(arguments(images, tmp_path, *options)) == 2
+    printed = capsys.readouterr()
+    assert "semantic consistency" in printed.out
+    assert f"out={tmp_path} cannot be written: No space left on device" in printed.err
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_symbolic_link_stays_one(run, tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "elsewhere.json")
+    assert main(["evaluate", str(run), "--out", str(tmp_path / "link.json")]) == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert "codes" in json.loads((tmp_path / "elsewhere.json").read_text())
+
+
+def test_second_comparison_in_a_folder_is_refused(images, tmp_path, capsys, no_work):
+    with locked(tmp_path / ".lock"):
+        message = refused(capsys, *arguments(images, tmp_path, "methods=[ncl]", "seeds=[0]"))
+    assert f"out={tmp_path}: another comparison is at work there" in message
+
+
+# Paths
+
+
+def test_home_folder_is_found_in_every_path_of_a_command(run, images, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(images, tmp_path / "data")
+    metadata = "path,f\n" + "".join(
+        f"{path.relative_to(tmp_path / 'data/val')},{number % 3}\n"
+        for number, path in enumerate(sorted((tmp_path / "data/val").glob("*/*.png")))
+    )
+    (tmp_path / "m.csv").write_text(metadata)
+    options = ["--data", "~/data", "--metadata", "~/m.csv", "--out", "~/e.json"]
+    assert main(["evaluate", "~/run", *options]) == 0
+    assert "f" in json.loads((tmp_path / "e.json").read_text())["factors"]
+    image = "~/data/val/class_0/0.png"
+    assert main(["explain", "~/run", "--image", image, "--out", "~/x"]) == 0
+    assert (tmp_path / "x/report.html").is_file()
+    options = ["--format", "safetensors", "--out", "~/m.safetensors"]
+    assert main(["export", "~/run", *options]) == 0
+    assert load_encoder("~/m.safetensors").describe(image).active
+    assert not Path("~").exists()
+
+
+def test_home_folder_is_found_in_a_recipe_s_file(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/ours.yaml").write_text(
+        "root: ~/images\ndata: {train_path: '${root}/train', val_path: ~/val}\n"
+        "checkpoint: {dir: ~}\nname: ~/n\n"
+    )
+    cfg = compose_recipe(str(tmp_path / "mine"), "ours", [])
+    assert cfg.data.train_path == f"{tmp_path}/images/train"
+    assert cfg.data.val_path == f"{tmp_path}/val"
+    assert cfg.name == "~/n"
