@@ -9,6 +9,7 @@ from solo_bayesncl import __version__
 from solo_bayesncl.commands.arguments import ArgumentParser
 from solo_bayesncl.console import console_output, log
 from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.signals import Terminated, sigterm_raises
 from solo_bayesncl.text import any_encoding
 
 # name -> one line of help. solo_bayesncl.commands.<name> has `add_arguments` and `run`, or `run`
@@ -35,12 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command line without the program's name; by default this process's.
 
     Returns:
-        Exit status: 0, or 2 for bad input, 130 for an interrupt.
+        Exit status: 0, or 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     # raised by torchmetrics 0.11 at import
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    with any_encoding(), console_output():
+    with any_encoding(), console_output(), sigterm_raises():
         try:
             return _run(arguments)
         except ArgumentError as error:
@@ -52,6 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             log("interrupted")
             return 130
+        except Terminated as error:
+            log("terminated")
+            return error.STATUS
 
 
 def _run(arguments: list[str]) -> int:

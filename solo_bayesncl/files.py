@@ -1,12 +1,15 @@
 """Writes files whole or not at all, and reads JSON."""
 
 import csv
+import errno
 import io
 import json
 import math
 import os
+import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +21,22 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Checked = TypeVar("Checked")
 
+# which reading cannot give: full, over quota, too large, read-only
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+class WriteError(InputError):
+    """A file cannot be written: the disk is full, read-only, ..."""
+
+
+@contextmanager
+def writing(what: str | Path) -> Iterator[None]:
+    """Turns what fails while writing into a `WriteError` that says what was being written."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{what} cannot be written: {error.strerror or error}.") from error
+
 
 def expand_home(path: str | Path) -> Path:
     """The path with the home folder in place of `~`, which shells leave where it is quoted."""
@@ -25,26 +44,64 @@ def expand_home(path: str | Path) -> Path:
 
 
 def write_bytes(
-    path: Path, content: bytes, check: Callable[[Path], Checked] = lambda written: None
+    path: Path,
+    content: bytes | memoryview,
+    check: Callable[[Path], Checked] = lambda written: None,
+    temporary: Path | None = None,
 ) -> Checked:
     """Writes a temporary neighbour, then renames it: a reader never sees half of it.
 
-    `check` is called with the neighbour, which has the same suffix; if it raises, nothing is left.
-    Returns what `check` does. A symbolic link stays, and what it points to is written.
+    Both are flushed to the disk, so that a power cut leaves the old file or the new one. A symbolic
+    link stays, and what it points to is written.
+
+    Args:
+        path: the file; its folder is created.
+        content: all of it.
+        check: called with the neighbour, which has the same suffix; if it raises, nothing is left.
+        temporary: the neighbour, by default hidden, with a random name.
+
+    Returns:
+        What `check` does.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary = temporary or path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         # `tempfile` would make it readable by its owner only
-        with temporary.open("xb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
+            flush(file)
         checked = check(temporary)
         temporary.replace(path)
-        return checked
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _flush_folder(path.parent)
+    return checked
+
+
+def flush(file: io.BufferedIOBase) -> None:
+    """Writes what is buffered to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Writes names to the disk, where folders can be opened for that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_temporaries(folder: Path, name: str) -> None:
+    """Removes what killed processes have left of `write_bytes(folder / name, ...)`."""
+    pattern = re.compile(rf"\.[0-9a-f]{{8}}\.{re.escape(name)}")
+    for path in folder.iterdir():
+        if pattern.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -89,11 +89,10 @@ def global_indexes(method: Any, batch: Tensor) -> Tensor:
 
 
 class CheckpointerMixin:
-    """Mixin, listed before solo-learn's Checkpointer, that never leaves a partial checkpoint.
+    """Mixin, listed before solo-learn's Checkpointer, for runs that are recorded before training.
 
-    A checkpoint is written under another name and renamed, so that a killed run leaves no partial
-    file. All processes take part, since Lightning saves with a barrier. The last epoch, which
-    `frequency` can miss, is saved too.
+    The last epoch, which `frequency` can miss, is saved too. All processes take part, since
+    Lightning saves with a barrier. Its `CheckpointIO` must write whole files.
 
     Attributes:
         continued: checkpoint of the same folder that the run resumes; the next one replaces it.
@@ -104,6 +103,9 @@ class CheckpointerMixin:
     def on_train_start(self, trainer, module):
         super().on_train_start(trainer, module)
         self.last_ckpt = self.continued
+
+    def save_args(self, trainer):
+        """Does nothing: `args.json` is there."""
 
     def on_train_epoch_end(self, trainer, module):
         super().on_train_epoch_end(trainer, module)
@@ -118,12 +120,10 @@ class CheckpointerMixin:
         for logger in trainer.loggers:
             if hasattr(logger, "record_epoch"):
                 logger.record_epoch(trainer)
-        partial = checkpoint.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            partial.replace(checkpoint)
-            if self.last_ckpt not in (None, checkpoint) and not self.keep_prev:
-                Path(self.last_ckpt).unlink(missing_ok=True)
+        trainer.save_checkpoint(checkpoint)
+        replaced = None if self.keep_prev else self.last_ckpt
+        if trainer.is_global_zero and replaced not in (None, checkpoint):
+            Path(replaced).unlink(missing_ok=True)
         self.last_ckpt = checkpoint
 
 

@@ -1,17 +1,14 @@
 """Carries out the runs of a comparison, each once: pretraining, linear probe, evaluation."""
 
 import csv
-import ctypes
 import hashlib
 import json
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from solo_bayesncl import files, runs
@@ -20,10 +17,12 @@ from solo_bayesncl.errors import InputError, prefix_arguments, prefix_errors
 from solo_bayesncl.evaluation.encoding import encode_splits
 from solo_bayesncl.evaluation.explanation import DIMENSIONS
 from solo_bayesncl.evaluation.record import FORMAT, Findings
+from solo_bayesncl.locks import locked
 from solo_bayesncl.outputs import cannot_be_written, write_together
 from solo_bayesncl.recipes.machine import fit_to_machine, number_of_processes
 from solo_bayesncl.recipes.method_kwargs import METHODS
 from solo_bayesncl.recipes.paths import with_resolved_paths
+from solo_bayesncl.signals import kill_with_parent
 from solo_bayesncl.training.environment import prepare_solo_learn
 from solo_bayesncl.training.linear import train_linear
 from solo_bayesncl.training.pretraining import build, prepare, pretrain
@@ -90,13 +89,10 @@ def run(job: Job) -> None:
         job.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_be_written("out", job.folder, error) from error
-    try:
-        with FileLock(job.folder / ".lock", timeout=0):
-            _run(job)
-    except Timeout:
-        raise InputError(
-            f"{job.name}: another process is working on it ({job.folder}). Wait for it or end it."
-        ) from None
+    with ExitStack() as held:
+        with prefix_errors(job.name):
+            held.enter_context(locked(job.folder))
+        _run(job)
 
 
 def _run(job: Job) -> None:
@@ -130,7 +126,8 @@ def _pretrain(job: Job) -> Path:
     # Lightning starts the other processes by repeating the command line of this one
     command = [sys.executable, "-m", "solo_bayesncl", "pretrain"]
     command += ["--config-path", job.recipe_folder, "--config-name", job.recipe, *job.overrides]
-    done = subprocess.run(command, check=False, preexec_fn=_kill_with_parent())
+    # a new comparison uses the same folder as a killed one
+    done = subprocess.run(command, check=False, preexec_fn=kill_with_parent())
     if done.returncode != 0:
         raise InputError(f"Pretraining {job.name} failed: see above.")
     cfg = prepare(job.cfg.copy())
@@ -139,14 +136,6 @@ def _pretrain(job: Job) -> Path:
     if run_ is None:
         raise InputError(f"The run of {job.name} is not in {job.folder}, where it was written to.")
     return run_.folder
-
-
-def _kill_with_parent() -> Callable[[], None] | None:
-    """On Linux, ends the training with a killed comparison: a new one uses the same folder."""
-    if sys.platform != "linux":
-        return None
-    prctl, set_parent_death_signal = ctypes.CDLL(None).prctl, 1
-    return lambda: prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def _linear(job: Job, folder: Path) -> dict[str, float]:

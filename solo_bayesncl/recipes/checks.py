@@ -6,6 +6,7 @@ from urllib.error import URLError
 
 from omegaconf import DictConfig
 
+from solo_bayesncl import files
 from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.image_files import require_class_folders, require_flat
@@ -81,6 +82,8 @@ def data_errors_as_input_errors(cfg: DictConfig):
             ) from error
         if not isinstance(error, OSError):
             raise
+        if error.errno in files.WRITE_ERRORS:
+            raise files.WriteError(f"A file cannot be written: {error}.") from error
         reason = str(error).splitlines()[-1]  # the first lines can be a loader process's traceback
         raise InputError(
             f"A file cannot be read: {reason} (data.train_path={cfg.data.train_path}, "

@@ -7,16 +7,24 @@ from solo_bayesncl.runs.checkpoints import (
     require_fit,
     weights_of,
 )
+from solo_bayesncl.runs.resumable import (
+    RecordedRun,
+    comparable,
+    find_resumable,
+    recorded_runs,
+)
 from solo_bayesncl.runs.run import (
     Run,
     checkpoint_at,
     checkpoint_epoch,
-    comparable,
-    find_resumable,
-    new_version,
+    checkpoints_in,
+    first_usable,
+    new_folder,
+    read_settings,
 )
 
 __all__ = [
-    "Run", "checkpoint_at", "checkpoint_epoch", "comparable", "fill_module", "find_resumable",
-    "load_checkpoint", "load_weights", "new_version", "require_fit", "weights_of",
+    "RecordedRun", "Run", "checkpoint_at", "checkpoint_epoch", "checkpoints_in", "comparable",
+    "fill_module", "find_resumable", "first_usable", "load_checkpoint", "load_weights",
+    "new_folder", "read_settings", "recorded_runs", "require_fit", "weights_of",
 ]  # fmt: skip

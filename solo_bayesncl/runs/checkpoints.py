@@ -2,7 +2,9 @@
 
 import pickle
 import re
+import zipfile
 from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -23,6 +25,7 @@ def load_checkpoint(path: Path, untrusted: bool = False) -> dict:
     Raises:
         InputError: if it is not a checkpoint, or is damaged.
     """
+    require_whole(path)
     try:
         with _inert_objects(path) if untrusted else nullcontext():
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -47,6 +50,34 @@ def load_checkpoint(path: Path, untrusted: bool = False) -> dict:
             "solo-learn."
         )
     return content
+
+
+def require_whole(path: Path) -> None:
+    """Raises `InputError` if a checkpoint is incomplete or has wrong checksums, which torch ignores.
+
+    A file is read once, as long as it does not change.
+    """
+    try:
+        state = path.stat()
+        damage = _damage(path, state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        damage = f"{error.strerror}."
+    if damage is not None:
+        raise InputError(f"{path} cannot be read as a checkpoint: {damage}")
+
+
+@lru_cache(maxsize=64)
+def _damage(path: Path, size: int, changed: int) -> str | None:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:1] == b"\x80":  # torch's format before 1.6, which has no checksums
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except Exception:  # a damaged file can make zipfile raise nearly anything
+        return "it is damaged or incomplete."
+    return None if wrong is None else f"it is damaged: {wrong} in it has another checksum."
 
 
 class _Inert:

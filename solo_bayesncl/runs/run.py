@@ -1,31 +1,22 @@
-"""A run's folder: its name, its record, its checkpoints, and which run can be resumed."""
+"""A run's folder: its name, its record and its checkpoints."""
 
-import json
+import logging
 import random
 import re
 import string
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.runs.checkpoints import load_checkpoint
+from solo_bayesncl.runs.checkpoints import load_checkpoint, require_whole
 
-# settings that may differ between an interrupted run and the one that resumes it
-NOT_COMPARED = (
-    "resume_from_checkpoint",
-    "auto_resume",
-    "checkpoint",
-    "wandb",
-    "wandb_run_id",
-    "debug_augmentations",
-    "enable_progress_bar",
-    "data.num_workers",
-    "dali.device",
-)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,7 +25,7 @@ class Run:
 
     Attributes:
         folder: holds `args.json` and the checkpoints.
-        checkpoint: the newest checkpoint, or the requested one.
+        checkpoint: the newest checkpoint that is not damaged, or the requested one.
         cfg: the run's settings as recorded in `args.json`.
     """
 
@@ -51,15 +42,7 @@ class Run:
         """
         checkpoint = checkpoint_at(path)
         folder = checkpoint.parent
-        settings = files.read_json(folder / "args.json")
-        if settings is None:
-            raise InputError(
-                f"{folder} holds no args.json, the record of settings that solo-learn keeps beside "
-                "its checkpoints; without it the model cannot be rebuilt."
-            )
-        cfg = OmegaConf.create(settings)
-        OmegaConf.resolve(cfg)  # a sweep of solo-learn's script records a recipe's `preset`
-        return cls(folder, checkpoint, cfg)
+        return cls(folder, checkpoint, read_settings(folder))
 
     @property
     def epoch(self) -> int:
@@ -72,6 +55,19 @@ class Run:
         return load_checkpoint(self.checkpoint).get("global_step")
 
 
+def read_settings(folder: Path) -> DictConfig:
+    """The settings that a run's `args.json` records; raises `InputError` if it has none."""
+    settings = files.read_json(folder / "args.json")
+    if settings is None:
+        raise InputError(
+            f"{folder} holds no args.json, the record of settings that solo-learn keeps beside "
+            "its checkpoints; without it the model cannot be rebuilt."
+        )
+    cfg = OmegaConf.create(settings)
+    OmegaConf.resolve(cfg)  # a sweep of solo-learn's script records a recipe's `preset`
+    return cfg
+
+
 def checkpoint_epoch(checkpoint: Path) -> int:
     """Epoch of a checkpoint, from 0; -1 if its name has none."""
     match = re.search(r"ep=(\d+)\.ckpt$", checkpoint.name)
@@ -79,7 +75,7 @@ def checkpoint_epoch(checkpoint: Path) -> int:
 
 
 def checkpoint_at(path: str | Path, key: str = "") -> Path:
-    """A checkpoint by its file, or the latest one (by epoch, then by time) by its folder.
+    """A checkpoint by its file, or the latest one that is not damaged by its folder.
 
     Args:
         path: the file or the folder.
@@ -94,49 +90,48 @@ def checkpoint_at(path: str | Path, key: str = "") -> Path:
         return path
     if not path.is_dir():
         raise InputError(f"{given} does not exist. Give a .ckpt file or the folder of a run.")
-    checkpoints = [file for file in path.glob("*.ckpt") if file.is_file()]
+    checkpoints = checkpoints_in(path)
     if not checkpoints:
         raise InputError(f"{given} holds no .ckpt file. Give the folder of a finished run.")
-    return max(checkpoints, key=lambda file: (checkpoint_epoch(file), file.stat().st_mtime))
+    if len(checkpoints) == 1:  # loading it will tell
+        return checkpoints[0]
+    return first_usable(checkpoints, require_whole)
 
 
-def new_version(parent: Path) -> str:
-    """A name for a new run's folder, in solo-learn's form."""
+def checkpoints_in(folder: Path) -> list[Path]:
+    """A run's checkpoints, the latest one (by epoch, then by time) first."""
+    checkpoints = [file for file in folder.glob("*.ckpt") if file.is_file()]
+    key = {file: (checkpoint_epoch(file), file.stat().st_mtime) for file in checkpoints}
+    return sorted(checkpoints, key=key.__getitem__, reverse=True)
+
+
+def first_usable(checkpoints: Sequence[Path], use: Callable[[Path], Any]) -> Path:
+    """The first checkpoint for which `use` raises no `InputError`; warns of those before it.
+
+    Raises:
+        InputError: if there is none; names all of them.
+    """
+    errors = []
+    for checkpoint in checkpoints:
+        try:
+            use(checkpoint)
+        except InputError as error:
+            errors.append(str(error))
+            continue
+        for error in errors:
+            _logger.warning("%s Using the checkpoint before it: %s", error, checkpoint)
+        return checkpoint
+    if len(errors) > 1:
+        errors.append("No other checkpoint is in the folder.")
+    raise InputError(" ".join(errors))
+
+
+def new_folder(parent: Path) -> Path:
+    """Creates a new run's folder, which no other process gets, with a name of solo-learn's form."""
+    parent.mkdir(parents=True, exist_ok=True)
     while True:
         letters = random.SystemRandom().choices(string.ascii_lowercase + string.digits, k=8)
-        version = "offline-" + "".join(letters)
-        if not (parent / version).exists():
-            return version
-
-
-def find_resumable(cfg: DictConfig, kind: str) -> Run | None:
-    """The newest run whose settings are those of `cfg`, for `auto_resume`.
-
-    All settings but `NOT_COMPARED` must agree. solo-learn compares eight of them, and so would
-    resume a run with another seed or prior.
-
-    Args:
-        cfg: settings with solo-learn's defaults.
-        kind: folder below `checkpoint.dir`: the method's name, or "linear".
-    """
-    parent = Path(cfg.checkpoint.dir) / kind
-    settings = comparable(OmegaConf.to_container(cfg))
-    candidates = []
-    for record in parent.glob("*/args.json"):
-        with suppress(InputError):
-            run = Run.open(record.parent)
-            if comparable(OmegaConf.to_container(run.cfg)) == settings:
-                candidates.append(run)
-    return max(candidates, key=lambda run: run.checkpoint.stat().st_mtime, default=None)
-
-
-def comparable(settings: dict) -> dict:
-    """Settings without those that do not change what is learned, in JSON's own types."""
-    kept = json.loads(json.dumps(settings, default=str))
-    for key in NOT_COMPARED:
-        *path, last = key.split(".")
-        node = kept
-        for part in path:
-            node = node.get(part) or {}
-        node.pop(last, None)
-    return kept
+        folder = parent / ("offline-" + "".join(letters))
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder

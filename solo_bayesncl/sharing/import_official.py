@@ -161,8 +161,7 @@ def _write_run(official: OfficialCheckpoint, cfg: DictConfig, out: Path) -> Path
             f"{cfg.data.dataset} has {cfg.data.num_classes}. Correct data.dataset, or for custom "
             "images data.train_path."
         )
-    epoch, version = _last_epoch(official, cfg), runs.new_version(out / cfg.method)
-    folder = out / cfg.method / version
+    epoch = _last_epoch(official, cfg)
     with open_dict(cfg):
         OmegaConf.update(cfg, "checkpoint.dir", str(out), force_add=True)
     weights = official.weights_for(cfg.method)
@@ -178,7 +177,9 @@ def _write_run(official: OfficialCheckpoint, cfg: DictConfig, out: Path) -> Path
         checkpoint,
     )
     try:
-        files.write_bytes(folder / f"{cfg.name}-{version}-ep={epoch}.ckpt", checkpoint.getvalue())
+        folder = runs.new_folder(out / cfg.method)
+        name = f"{cfg.name}-{folder.name}-ep={epoch}.ckpt"
+        files.write_bytes(folder / name, checkpoint.getvalue())
         files.write_json(folder / "args.json", OmegaConf.to_container(cfg, resolve=True))
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)  # of a name that no other run has

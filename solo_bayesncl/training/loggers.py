@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from solo_bayesncl import files
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.training.run_folder import RunFolder
+from solo_bayesncl.files import WriteError
+from solo_bayesncl.training.run_folder import CURVES, RunFolder
 
 _loggers = adapter().pl.loggers
 
@@ -35,7 +37,7 @@ class CurvesLogger(_loggers.CSVLogger):
     def __init__(self, folder: Path):
         super().__init__(folder.parent.parent, name=folder.parent.name, version=folder.name)
         self.latest: dict[str, float] = {}
-        self._rows = _Rows(folder / "metrics.csv")
+        self._rows = _Rows(folder / CURVES)
 
     @property
     def experiment(self) -> "_Rows":
@@ -66,6 +68,7 @@ class CurvesLogger(_loggers.CSVLogger):
         super().log_metrics(metrics, step)
 
     def finalize(self, status: str) -> None:
+        """Writes what is left."""
         self.save()
 
 
@@ -115,6 +118,7 @@ class _Rows:
                 file.seek(self.end)
                 file.write(complete + self._text(self.rows[-1:]))
                 file.truncate()
+                files.flush(file)
             self.end += len(complete)
         self.rows = self.rows[-1:]
 
@@ -144,23 +148,23 @@ class LossProgressBar(adapter().pl.callbacks.TQDMProgressBar):
         }
 
 
-def make_loggers(cfg: DictConfig, folder: RunFolder, resume_step: int | None) -> list:
+def make_loggers(cfg: DictConfig, folder: RunFolder) -> list:
     """The curves' logger, then Weights & Biases' or TensorBoard's.
 
     Args:
         cfg: settings with solo-learn's defaults.
         folder: the run's.
-        resume_step: optimizer steps of the checkpoint that the run continues from, if any.
 
     Raises:
         InputError: if Weights & Biases is enabled but not installed.
     """
     curves = CurvesLogger(folder.path)
-    if resume_step is not None:
-        curves.experiment.resume(resume_step)
+    if folder.continues:
+        curves.experiment.resume(folder.step)
     if cfg.wandb.enabled:
-        other = _wandb_logger(cfg, folder)
+        other, written = _wandb_logger(cfg, folder), "What Weights & Biases records"
     else:
+        written = f"The TensorBoard file in {folder.path}"
         other = _loggers.TensorBoardLogger(
             cfg.checkpoint.dir,
             name=folder.path.parent.name,
@@ -170,7 +174,23 @@ def make_loggers(cfg: DictConfig, folder: RunFolder, resume_step: int | None) ->
     if cfg.data.get("no_labels", False):
         for logger in (curves, other):
             leave_out_class_metrics(logger)
+    name_write_errors(curves, folder.path / CURVES)
+    name_write_errors(other, written)
     return [curves, other]
+
+
+def name_write_errors(logger: Any, written: str | Path) -> None:
+    """Makes a logger raise `WriteError` where it cannot write, once: not after training failed."""
+    for name in ("log_metrics", "save"):
+        setattr(logger, name, files.writing(written)(getattr(logger, name)))
+    finish = logger.finalize
+
+    def finalize(status: str) -> None:
+        failed = status == "failed"
+        with suppress(OSError, WriteError) if failed else files.writing(written):
+            finish(status)
+
+    logger.finalize = finalize
 
 
 def leave_out_class_metrics(logger: Any) -> None:

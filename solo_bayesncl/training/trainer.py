@@ -2,8 +2,8 @@
 
 import inspect
 import logging
-import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,14 @@ from torch.utils.data import DataLoader
 from solo_bayesncl import runs
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.files import WriteError
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors, too_few_images
 from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.training import distributed
+from solo_bayesncl.training.checkpoint_io import CheckpointIO
+from solo_bayesncl.training.interruptions import interruptible
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
-from solo_bayesncl.training.run_folder import (
-    RunFolder,
-    require_training_state,
-    resolve_run_folder,
-)
+from solo_bayesncl.training.run_folder import RunFolder, resolve_run_folder
 from solo_bayesncl.training.seeding import SeededLoader, SeededSteps
 from solo_bayesncl.training.sync_batchnorm import SyncBatchNorm
 
@@ -46,12 +45,16 @@ def fit(
         val_loader: None without validation.
 
     Raises:
-        InputError: for data, checkpoints or settings that cannot be used.
+        InputError: for data, checkpoints or settings that cannot be used, files that cannot be
+            written, and a run that another process trains.
+        KeyboardInterrupt, Terminated: on SIGINT and SIGTERM. The last epoch that was saved stays.
     """
     distributed.require_launched_as_configured(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model.to(memory_format=torch.channels_last)
+    checkpoint_io = CheckpointIO()
     options = _trainer_options(cfg)
+    options["plugins"] = [*options.get("plugins", []), checkpoint_io]
     if isinstance(train_loader, DataLoader):
         processes = number_of_processes(cfg)
         steps = len(train_loader.dataset) // (train_loader.batch_size * processes)
@@ -59,22 +62,21 @@ def fit(
             raise InputError(too_few_images(cfg, processes))
         options.setdefault("log_every_n_steps", min(50, steps))
     trainer = adapter().pl.Trainer(**options)
-    with distributed.broadcast_from_rank_zero(
-        trainer, lambda: resolve_run_folder(model, cfg, kind).as_json()
-    ) as decision:
+    with (
+        ExitStack() as held,
+        distributed.broadcast_from_rank_zero(
+            trainer, lambda: resolve_run_folder(model, cfg, kind, checkpoint_io, held).as_json()
+        ) as decision,
+    ):
         folder = RunFolder.from_json(decision)
-        if folder.continues and runs.checkpoint_epoch(folder.resume_point) + 1 >= cfg.max_epochs:
+        if folder.is_finished(cfg.max_epochs):
             _logger.info("That run is finished: nothing to do.")
             return folder.path
-        resume_step = None
-        if folder.resume_point is not None:
-            step = require_training_state(folder.resume_point)
-            resume_step = step if folder.continues else None
-        trainer.loggers = make_loggers(cfg, folder, resume_step)
+        trainer.loggers = make_loggers(cfg, folder)
         if cfg.checkpoint.enabled:
             trainer.callbacks.append(_checkpointer(cfg, folder))
         try:
-            with data_errors_as_input_errors(cfg):
+            with interruptible(trainer), data_errors_as_input_errors(cfg):
                 if isinstance(train_loader, DataLoader):
                     train_loader = SeededLoader.like(train_loader, cfg.seed, trainer)
                 else:
@@ -82,13 +84,15 @@ def fit(
                 if val_loader is not None:
                     val_loader = distributed.share_of(val_loader, trainer)
                 trainer.fit(model, train_loader, val_loader, ckpt_path=folder.resume_point)
-        except InputError:
-            started = trainer.current_epoch > 0 or list(folder.path.glob("*.ckpt"))
-            if trainer.is_global_zero and not started:
-                shutil.rmtree(folder.path, ignore_errors=True)  # no epoch, so nothing to lose
+        except InputError as error:
+            saved = runs.checkpoints_in(folder.path)
+            if trainer.is_global_zero and not saved and trainer.current_epoch == 0:
+                folder.remove_if_new()  # nothing to lose
+            if saved and isinstance(error, WriteError):
+                raise WriteError(
+                    f"{error} The checkpoint {saved[0]} stays: the same command continues from it."
+                ) from error
             raise
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     return folder.path
 
 

@@ -1,0 +1,108 @@
+"""Which run do settings continue, and which settings keep another run from it?"""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from solo_bayesncl.errors import InputError
+from solo_bayesncl.runs.run import Run, checkpoints_in, read_settings
+
+# settings that may differ between an interrupted run and the one that resumes it
+NOT_COMPARED = (
+    "resume_from_checkpoint",
+    "auto_resume",
+    "checkpoint",
+    "wandb",
+    "wandb_run_id",
+    "debug_augmentations",
+    "enable_progress_bar",
+    "data.num_workers",
+    "dali.device",
+)
+_ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run with its difference from the settings of another.
+
+    Attributes:
+        folder: holds `args.json`.
+        checkpoints: the latest first; none if it was killed in its first epoch.
+        differences: dotted key -> (value of this run, value of the other).
+    """
+
+    folder: Path
+    checkpoints: tuple[Path, ...]
+    differences: dict[str, tuple[Any, Any]]
+
+    @property
+    def time(self) -> float:
+        """When it was last written to, in seconds."""
+        return (self.checkpoints or (self.folder / "args.json",))[0].stat().st_mtime
+
+
+def recorded_runs(cfg: DictConfig, kind: str) -> list[RecordedRun]:
+    """Runs of a kind, compared with `cfg`: the nearest ones first, of those the newest.
+
+    All settings but `NOT_COMPARED` count. solo-learn compares eight of them, and so would resume a
+    run with another seed or prior. Of equal runs, one without checkpoints comes last.
+
+    Args:
+        cfg: settings with solo-learn's defaults.
+        kind: folder below `checkpoint.dir`: the method's name, or "linear".
+    """
+    parent = Path(cfg.checkpoint.dir) / kind
+    settings = comparable(OmegaConf.to_container(cfg))
+    found = []
+    for record in parent.glob("*/args.json"):
+        with suppress(InputError):
+            recorded = comparable(OmegaConf.to_container(read_settings(record.parent)))
+            checkpoints = tuple(checkpoints_in(record.parent))
+            found.append(RecordedRun(record.parent, checkpoints, _differences(recorded, settings)))
+    return sorted(found, key=lambda run: (len(run.differences), not run.checkpoints, -run.time))
+
+
+def find_resumable(cfg: DictConfig, kind: str) -> Run | None:
+    """The newest run with a checkpoint whose settings are those of `cfg`, or None."""
+    for run in recorded_runs(cfg, kind):
+        if run.checkpoints and not run.differences:
+            return Run.open(run.folder)
+    return None
+
+
+def comparable(settings: dict) -> dict:
+    """Settings without those that do not change what is learned, in JSON's own types."""
+    kept = json.loads(json.dumps(settings, default=str))
+    for key in NOT_COMPARED:
+        *path, last = key.split(".")
+        node = kept
+        for part in path:
+            node = node.get(part) or {}
+        node.pop(last, None)
+    return kept
+
+
+def _differences(theirs: dict, ours: dict) -> dict[str, tuple[Any, Any]]:
+    first, second = _flat(theirs), _flat(ours)
+    return {
+        key: (first.get(key, _ABSENT), second.get(key, _ABSENT))
+        for key in {**second, **first}
+        if first.get(key, _ABSENT) != second.get(key, _ABSENT)
+    }
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value; empty sections are values."""
+    items = settings.items() if isinstance(settings, dict) else enumerate(settings)
+    flat = {}
+    for key, value in items:
+        if isinstance(value, dict | list) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
