@@ -25,4 +25,4 @@ def prefix_errors(prefix: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{prefix}: {error}") from error
+        raise type(error)(f"{prefix}: {error}") from error

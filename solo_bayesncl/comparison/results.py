@@ -7,7 +7,12 @@ from omegaconf import OmegaConf
 from solo_bayesncl import files, runs
 from solo_bayesncl.comparison import jobs
 from solo_bayesncl.comparison.plan import Plan
-from solo_bayesncl.comparison.sentences import conditions_of, sentences, warnings_of
+from solo_bayesncl.comparison.sentences import (
+    conditions_of,
+    model_warnings,
+    sentences,
+    warnings_of,
+)
 from solo_bayesncl.comparison.statistics import Evaluations, compare
 from solo_bayesncl.console import progress
 from solo_bayesncl.errors import InputError
@@ -50,7 +55,7 @@ def write_results(plan: Plan) -> dict[str, Any]:
         "settings": settings,
         "runs": folders,
     }
-    result["sentences"] = [*sentences(result), *warnings_of(result)]
+    result["sentences"] = [*sentences(result), *warnings_of(result), *model_warnings(evaluations)]
     files.write_json(plan.out / "comparison.json", result)
     write_tables(plan.out, result)
     figures = save_figures(plan.out / "figures", reports, result)

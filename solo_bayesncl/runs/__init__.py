@@ -4,10 +4,13 @@ from solo_bayesncl.runs.checkpoints import (
     fill_module,
     load_checkpoint,
     load_weights,
+    non_finite,
+    require_finite,
     require_fit,
     weights_of,
 )
 from solo_bayesncl.runs.run import (
+    DIVERGED,
     Run,
     checkpoint_at,
     checkpoint_epoch,
@@ -17,6 +20,7 @@ from solo_bayesncl.runs.run import (
 )
 
 __all__ = [
-    "Run", "checkpoint_at", "checkpoint_epoch", "comparable", "fill_module", "find_resumable",
-    "load_checkpoint", "load_weights", "new_version", "require_fit", "weights_of",
+    "DIVERGED", "Run", "checkpoint_at", "checkpoint_epoch", "comparable", "fill_module",
+    "find_resumable", "load_checkpoint", "load_weights", "new_version", "non_finite",
+    "require_finite", "require_fit", "weights_of",
 ]  # fmt: skip

@@ -27,6 +27,8 @@ NOT_COMPARED = (
     "dali.device",
 )
 
+DIVERGED = "diverged.json"  # in the folder of a run whose training diverged: where and why
+
 
 @dataclass(frozen=True)
 class Run:
@@ -96,7 +98,8 @@ def checkpoint_at(path: str | Path, key: str = "") -> Path:
         raise InputError(f"{given} does not exist. Give a .ckpt file or the folder of a run.")
     checkpoints = [file for file in path.glob("*.ckpt") if file.is_file()]
     if not checkpoints:
-        raise InputError(f"{given} holds no .ckpt file. Give the folder of a finished run.")
+        reason = f": its training diverged, see {DIVERGED}" if (path / DIVERGED).exists() else ""
+        raise InputError(f"{given} holds no .ckpt file{reason}. Give the folder of a finished run.")
     return max(checkpoints, key=lambda file: (checkpoint_epoch(file), file.stat().st_mtime))
 
 

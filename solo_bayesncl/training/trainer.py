@@ -17,6 +17,8 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors, too_few_images
 from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.training import distributed
+from solo_bayesncl.training.collapse import WarnOfCollapse
+from solo_bayesncl.training.divergence import DivergedError, StopWhenDiverged
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
 from solo_bayesncl.training.run_folder import (
     RunFolder,
@@ -82,6 +84,8 @@ def fit(
                 if val_loader is not None:
                     val_loader = distributed.share_of(val_loader, trainer)
                 trainer.fit(model, train_loader, val_loader, ckpt_path=folder.resume_point)
+        except DivergedError:
+            raise  # the folder has its curves
         except InputError:
             started = trainer.current_epoch > 0 or list(folder.path.glob("*.ckpt"))
             if trainer.is_global_zero and not started:
@@ -107,7 +111,12 @@ def _checkpointer(cfg: DictConfig, folder: RunFolder) -> Any:
 
 def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
     pl = adapter().pl
-    callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch"), SeededSteps(cfg.seed)]
+    callbacks = [
+        pl.callbacks.LearningRateMonitor(logging_interval="epoch"),
+        SeededSteps(cfg.seed),
+        StopWhenDiverged(cfg),
+        WarnOfCollapse(cfg),
+    ]
     if cfg.get("enable_progress_bar", True):
         callbacks.append(LossProgressBar())
     accepted = inspect.signature(pl.Trainer.__init__).parameters
