@@ -88,10 +88,11 @@ def non_finite(weights: Mapping[str, Tensor]) -> list[str]:
 def require_finite(weights: Mapping[str, Tensor], path: Path) -> None:
     """Raises `InputError` if a weight holds NaN or infinities."""
     if names := non_finite(weights):
+        more = " and more" if len(names) > 3 else ""
         raise InputError(
-            f"{path} is of a model that diverged: {', '.join(names[:3])}"
-            f"{' and more' if len(names) > 3 else ''} hold values that are not finite. Give another "
-            "checkpoint, or train anew with a lower optimizer.lr (auto_resume.enabled=False)."
+            f"{path} is of a model that diverged: {', '.join(names[:3])}{more} hold values that "
+            "are not finite. Give another checkpoint, or train anew: auto_resume.enabled=False "
+            "and a smaller optimizer.lr."
         )
 
 

@@ -215,13 +215,13 @@ def image_names(dataset: Any, indexes: Sequence[int]) -> list[str]:
     return [str(index) for index in indexes]
 
 
-def _last_checkpoint(trainer: Any) -> Path | None:
-    return next((c.last_ckpt for c in trainer.callbacks if getattr(c, "last_ckpt", None)), None)
+def _last_checkpoint(trainer: Any) -> str | None:
+    """The newest one of this run, or the one that it goes on from."""
+    saved = (getattr(callback, "last_ckpt", None) for callback in trainer.callbacks)
+    return next((path for path in saved if path), trainer.ckpt_path)
 
 
-def _message(
-    divergence: _Divergence, cfg: DictConfig, record: Path, checkpoint: Path | None
-) -> str:
+def _message(divergence: _Divergence, cfg: DictConfig, record: Path, checkpoint: str | None) -> str:
     images = divergence.images
     more = f" and {len(images) - _IMAGES_SHOWN} more" if len(images) > _IMAGES_SHOWN else ""
     shown = f" The batch: {', '.join(images[:_IMAGES_SHOWN])}{more}." if images else ""
