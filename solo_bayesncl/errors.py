@@ -37,7 +37,8 @@ def prefix_errors(prefix: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{prefix}: {error}") from error
+        kind = InputError if isinstance(error, ArgumentError) else type(error)
+        raise kind(f"{prefix}: {error}") from error
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from solo_bayesncl.adapters.shared import (
     remove_head,
     requires_dali,
     set_defaults,
+    without_labels_zero,
 )
 from solo_bayesncl.errors import InputError
 
@@ -56,6 +57,10 @@ _DEFAULTS = {"dali.device": "gpu", "data.fraction": -1}  # which solo-learn lack
 def patch_solo_learn() -> None:
     patch_metrics(solo.methods.base, solo.methods.linear)
     BaseMomentumMethod.on_train_start = continue_momentum
+    BaseMethod._base_shared_step = without_labels_zero(BaseMethod._base_shared_step)
+    BaseMomentumMethod._shared_step_momentum = without_labels_zero(
+        BaseMomentumMethod._shared_step_momentum
+    )
     LARS.__setstate__ = _set_state_with_defaults
     _patch_h5_listing()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,6 +69,29 @@ def mean_over_ranks(weighted_mean: Callable) -> Callable:
         return total[0] / total[1]
 
     return mean
+
+
+def zero_without_labels(loss: Tensor, targets: Tensor) -> Tensor:
+    """The loss, or 0 if every target is ignored: cross_entropy is NaN then.
+
+    Args:
+        loss: scalar.
+        targets: (N,) labels, below 0 for images without one.
+    """
+    return torch.where((targets < 0).all(), loss.nan_to_num(), loss)
+
+
+def without_labels_zero(step: Callable) -> Callable:
+    """A step of solo-learn with `zero_without_labels` for the loss of its classifier, if any."""
+
+    @wraps(step)
+    def corrected(method: Any, X: Tensor, targets: Tensor) -> dict:  # noqa: N803
+        out = step(method, X, targets)
+        if "loss" in out:
+            out["loss"] = zero_without_labels(out["loss"], targets)
+        return out
+
+    return corrected
 
 
 def continue_momentum(model: Any) -> None:

@@ -13,7 +13,7 @@ from solo_bayesncl.comparison.config import split_overrides
 from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.console import log
 from solo_bayesncl.console import results as console
-from solo_bayesncl.errors import prefix_arguments
+from solo_bayesncl.errors import InputError, prefix_arguments
 from solo_bayesncl.recipes.compose import as_input_error, find_folder, run_with_hydra
 from solo_bayesncl.recipes.overrides import quote, split_arguments
 
@@ -90,13 +90,25 @@ def _compare(plan: Plan, run_all: Callable[[Plan], None]) -> None:
 
 def _run(plan: Plan) -> None:
     from solo_bayesncl.comparison import jobs  # imports solo-learn, which takes seconds
+    from solo_bayesncl.training.divergence import DivergedError
 
+    diverged: list[str] = []
     with as_input_error():
         jobs.check_buildable(plan)
         for number, job in enumerate(plan.jobs, start=1):
             if jobs.finished(job) is None:
                 log(f"run {number} of {len(plan.jobs)}: {job.name}")
-                jobs.run(job)
+                try:
+                    jobs.run(job)
+                except DivergedError as error:  # the other runs need not wait for a person
+                    log(f"{job.name}: {error}")
+                    diverged.append(job.name)
+    if diverged:
+        raise InputError(
+            f"{len(diverged)} of {len(plan.jobs)} runs diverged, the others are finished: "
+            f"{'; '.join(diverged)}. Lower optimizer.lr, for one method with a variant; the same "
+            "command then runs those alone."
+        )
 
 
 def _finish(plan: Plan) -> None:

@@ -131,6 +131,8 @@ def _image_tables(
     parts: list[Table | str] = [
         f"{path}: the online classifier says {_prediction(image.logits[0], classes)}."
     ]
+    if not codes.isfinite().all():
+        return [*parts, "Its code is not finite: the model diverged."]
     parts.append(
         _of_image(table, f"{len(described)} active dimensions", described[:top], codes, image)
     )

@@ -12,7 +12,12 @@ from omegaconf import OmegaConf
 from solo_bayesncl import files, runs
 from solo_bayesncl.comparison import jobs
 from solo_bayesncl.comparison.plan import Plan
-from solo_bayesncl.comparison.sentences import conditions_of, sentences, warnings_of
+from solo_bayesncl.comparison.sentences import (
+    conditions_of,
+    model_warnings,
+    sentences,
+    warnings_of,
+)
 from solo_bayesncl.comparison.statistics import Evaluations, compare
 from solo_bayesncl.console import progress
 from solo_bayesncl.errors import ArgumentError, InputError
@@ -89,7 +94,7 @@ def summarise(plan: Plan) -> tuple[dict[str, Any], list[RunReport]]:
         "settings": settings,
         "runs": folders,
     }
-    result["sentences"] = [*sentences(result), *warnings_of(result)]
+    result["sentences"] = [*sentences(result), *warnings_of(result), *model_warnings(evaluations)]
     return result, reports
 
 

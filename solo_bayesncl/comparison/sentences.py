@@ -91,3 +91,14 @@ def warnings_of(comparison: dict[str, Any]) -> list[str]:
         if ", " in versions:
             warnings.append(f"Not like for like: runs were evaluated with {name} {versions}.")
     return warnings
+
+
+def model_warnings(evaluations: Evaluations) -> list[str]:
+    """What each evaluation says of its model; `warnings_of` has those with non-finite values."""
+    return [
+        f"{method}, seed {seed}: {warning}"
+        for method, runs in evaluations.items()
+        for seed, evaluation in sorted(runs.items())
+        if not evaluation.get("not_finite")
+        for warning in evaluation.get("warnings", [])
+    ]

@@ -1,5 +1,6 @@
 """Runs a trained model over the images of both splits: features, codes, gates and logits."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from solo_bayesncl.data.loaders import labelled_loaders, worker_options
 from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.factors import Factor, factors_of
+from solo_bayesncl.evaluation.health import warnings_of
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
 from solo_bayesncl.precision import autocast, resolve_precision
@@ -25,6 +27,7 @@ from solo_bayesncl.runs import Run
 from solo_bayesncl.runs.models import encode_outputs, load_model, training_classes
 
 Result = TypeVar("Result")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,13 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
                 options.reference, options.reference_weights, val_loader, device
             )
     classes = _classes(run, train_loader.dataset, torch.cat([train.labels, val.labels]))
-    return EvaluatedModel(
+    evaluated = EvaluatedModel(
         run, options, model, train, val, images, classes, embeddings, factors,
         _classifier_fits(run.cfg, options, classes), precision,
     )  # fmt: skip
+    for warning in warnings_of(evaluated):
+        _logger.warning(warning)
+    return evaluated
 
 
 def _classes(run: Run, images: Dataset, labels: Tensor) -> tuple[str, ...]:

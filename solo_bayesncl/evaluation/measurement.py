@@ -12,6 +12,7 @@ from solo_bayesncl import metrics
 from solo_bayesncl.evaluation import probes
 from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, on_device
 from solo_bayesncl.evaluation.factors import Factor
+from solo_bayesncl.evaluation.health import warnings_of
 
 RETRIEVAL_KS = (1, 3, 5, 10)
 
@@ -23,6 +24,7 @@ def measure(model: EvaluatedModel) -> dict[str, Any]:
         Nested dict of floats, shares in 0..1, entropies in nats, accuracies in percent;
         docs/metrics.md defines them. `not_finite` lists the spaces that hold NaN or infinities in
         either split, as those of a diverged model do; what would be measured on such values is NaN.
+        `warnings` are the sentences of `health.warnings_of`.
     """
     train, val = model.train, model.val
     on = partial(on_device, model.options.torch_device)
@@ -32,6 +34,7 @@ def measure(model: EvaluatedModel) -> dict[str, Any]:
     result: dict[str, Any] = {
         "samples": len(val.labels),
         "not_finite": [space for space in spaces if space in not_finite],
+        "warnings": warnings_of(model),
     }
     for space, values in spaces.items():
         result[space] = on(partial(_with_null, compute=metrics.summary), values, val.labels)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from solo_bayesncl import recipes
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.shared import zero_without_labels
 from solo_bayesncl.losses import bernoulli_kl
-from solo_bayesncl.methods.mixins import GateMixin, NonNegativeMixin, zero_without_labels
+from solo_bayesncl.methods.mixins import GateMixin, NonNegativeMixin
 from solo_bayesncl.objective import Encoding, encode
 
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from solo_bayesncl import metrics, recipes
+from solo_bayesncl.adapters.shared import zero_without_labels
 from solo_bayesncl.methods.step_log import StepLogMixin
 from solo_bayesncl.nn import mlp, start_at_prior
 from solo_bayesncl.objective import Encoding, encode
@@ -88,16 +89,6 @@ class NonNegativeMixin(StepLogMixin):
         on_device = torch.stack(list(values.values())).to(targets.device)
         for name, value in zip(values, on_device, strict=True):
             self.log(name, value, on_step=False, on_epoch=True, sync_dist=True)
-
-
-def zero_without_labels(loss: Tensor, targets: Tensor) -> Tensor:
-    """The loss, or 0 if every target is ignored: cross_entropy is NaN then.
-
-    Args:
-        loss: scalar.
-        targets: (N,) labels, below 0 for images without one.
-    """
-    return torch.where((targets < 0).all(), loss.nan_to_num(), loss)
 
 
 class GateMixin(NonNegativeMixin):

@@ -106,6 +106,10 @@ def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
     ]
     if diverged:
         facts["Diverged (values that are not finite)"] = "; ".join(diverged)
+    if warnings := [
+        f"{run.heading}: {w}" for run in runs for w in run.evaluation.get("warnings", [])
+    ]:
+        facts["Warnings"] = " ".join(warnings)
     if comparison:
         facts["Intervals"] = f"{percent(comparison['confidence'])} confidence over seeds"
     return facts

@@ -4,6 +4,8 @@ from solo_bayesncl.runs.checkpoints import (
     fill_module,
     load_checkpoint,
     load_weights,
+    non_finite,
+    require_finite,
     require_fit,
     weights_of,
 )
@@ -14,6 +16,7 @@ from solo_bayesncl.runs.resumable import (
     recorded_runs,
 )
 from solo_bayesncl.runs.run import (
+    DIVERGED,
     Run,
     checkpoint_at,
     checkpoint_epoch,
@@ -24,7 +27,8 @@ from solo_bayesncl.runs.run import (
 )
 
 __all__ = [
-    "RecordedRun", "Run", "checkpoint_at", "checkpoint_epoch", "checkpoints_in", "comparable",
-    "fill_module", "find_resumable", "first_usable", "load_checkpoint", "load_weights",
-    "new_folder", "read_settings", "recorded_runs", "require_fit", "weights_of",
+    "DIVERGED", "RecordedRun", "Run", "checkpoint_at", "checkpoint_epoch", "checkpoints_in",
+    "comparable", "fill_module", "find_resumable", "first_usable", "load_checkpoint",
+    "load_weights", "new_folder", "non_finite", "read_settings", "recorded_runs",
+    "require_finite", "require_fit", "weights_of",
 ]  # fmt: skip

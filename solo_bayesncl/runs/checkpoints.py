@@ -3,6 +3,7 @@
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -110,8 +111,24 @@ def weights_of(content: dict) -> dict[str, Tensor]:
     return {re.sub(r"^(momentum_)?encoder\.", r"\1backbone.", k): v for k, v in state.items()}
 
 
+def non_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the weights that hold NaN or infinities, as those of a diverged model do."""
+    return [name for name, value in weights.items() if not value.isfinite().all()]
+
+
+def require_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises `InputError` if a weight holds NaN or infinities."""
+    if names := non_finite(weights):
+        more = " and more" if len(names) > 3 else ""
+        raise InputError(
+            f"{path} is of a model that diverged: {', '.join(names[:3])}{more} hold values that "
+            "are not finite. Give another checkpoint, or train anew: auto_resume.enabled=False "
+            "and a smaller optimizer.lr."
+        )
+
+
 def require_fit(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Raises `InputError` unless the weights have the module's names and shapes."""
+    """Raises `InputError` unless the weights are finite and have the module's names and shapes."""
     expected = {name: value.shape for name, value in module.state_dict().items()}
     actual = {name: value.shape for name, value in weights.items()}
     wrong = [name for name in expected.keys() | actual if expected.get(name) != actual.get(name)]
@@ -120,6 +137,7 @@ def require_fit(module: nn.Module, weights: dict[str, Tensor], path: Path) -> No
             f"{path} does not fit the model of this recipe: {', '.join(sorted(wrong)[:3])}"
             f"{' and more' if len(wrong) > 3 else ''} differ. Is it of another method or backbone?"
         )
+    require_finite(weights, path)
 
 
 def fill_module(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:

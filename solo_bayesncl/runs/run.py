@@ -18,6 +18,8 @@ from solo_bayesncl.runs.checkpoints import load_checkpoint, require_whole
 
 _logger = logging.getLogger(__name__)
 
+DIVERGED = "diverged.json"  # in the folder of a run whose training diverged: where and why
+
 
 @dataclass(frozen=True)
 class Run:
@@ -92,7 +94,8 @@ def checkpoint_at(path: str | Path, key: str = "") -> Path:
         raise InputError(f"{given} does not exist. Give a .ckpt file or the folder of a run.")
     checkpoints = checkpoints_in(path)
     if not checkpoints:
-        raise InputError(f"{given} holds no .ckpt file. Give the folder of a finished run.")
+        reason = f": its training diverged, see {DIVERGED}" if (path / DIVERGED).exists() else ""
+        raise InputError(f"{given} holds no .ckpt file{reason}. Give the folder of a finished run.")
     if len(checkpoints) == 1:  # loading it will tell
         return checkpoints[0]
     return first_usable(checkpoints, require_whole)

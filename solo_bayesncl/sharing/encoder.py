@@ -1,6 +1,7 @@
 """A trained model as a module from images to codes, and the description of one image's code."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import AS_TRAINED, autocast, check_precision, resolve_precision
 from solo_bayesncl.runs.models import build_model, encode_outputs, load_model, training_classes
 from solo_bayesncl.text import printable
+
+_logger = logging.getLogger(__name__)
 
 # Parameters of an encoder; of some methods, codes are the predictor's outputs. The classifier and
 # the momentum networks are not needed.
@@ -121,7 +124,10 @@ class Encoder(nn.Module):
             return cls._from_export(path, "32-true" if precision == AS_TRAINED else precision)
         run = runs.Run.open(path)
         owners = _read_owners(run.folder)
-        return cls(load_model(run), run.cfg, training_classes(run.cfg), owners, precision)
+        model = load_model(run)
+        if names := runs.non_finite(model.state_dict()):
+            _logger.warning("%s is of a model that diverged: %s is not finite", path, names[0])
+        return cls(model, run.cfg, training_classes(run.cfg), owners, precision)
 
     @classmethod
     def _from_export(cls, path: Path, precision: str) -> "Encoder":
@@ -162,7 +168,8 @@ class Encoder(nn.Module):
             image: file, PIL image, or a normalised (3, H, W) tensor as returned by `transform`.
 
         Raises:
-            InputError: for a file that is not an image, or a tensor of another shape.
+            InputError: for a file that is not an image, a tensor of another shape, or a code with
+                values that are not finite.
         """
         if isinstance(image, str | Path):
             image = read_image(files.expand_home(image))
@@ -175,6 +182,8 @@ class Encoder(nn.Module):
             )
         device = next(self.parameters()).device
         encoding = self.encode(image[None].to(device))
+        if not encoding.codes.isfinite().all():
+            raise InputError("The code of this image is not finite: the model diverged.")
         probs, mask = encoding.probs, encoding.mask
 
         def dimensions(values: Tensor, closed: bool = False) -> tuple[Dimension, ...]:

@@ -13,7 +13,7 @@ from solo_bayesncl.adapters import adapter
 from solo_bayesncl.adapters.datasets import statistics
 from solo_bayesncl.data.loaders import labelled_loaders
 from solo_bayesncl.data.transforms import evaluation_transform, labelled_size, probe_transform
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import InputError, prefix_errors
 from solo_bayesncl.recipes.checks import check_linear, data_errors_as_input_errors
 from solo_bayesncl.recipes.image_sizes import require_image_sizes
 from solo_bayesncl.recipes.machine import fit_to_machine
@@ -86,6 +86,8 @@ def _backbone_weights(path: Path) -> dict[str, torch.Tensor]:
     }
     if not weights:
         raise InputError(f"pretrained_feature_extractor={path} holds no backbone weights.")
+    with prefix_errors("pretrained_feature_extractor"):
+        runs.require_finite(weights, path)
     return weights
 
 

@@ -19,6 +19,8 @@ from solo_bayesncl.recipes.checks import data_errors_as_input_errors, too_few_im
 from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.training import distributed
 from solo_bayesncl.training.checkpoint_io import CheckpointIO
+from solo_bayesncl.training.collapse import WarnOfCollapse
+from solo_bayesncl.training.divergence import DivergedError, StopWhenDiverged
 from solo_bayesncl.training.interruptions import interruptible
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
 from solo_bayesncl.training.run_folder import RunFolder, resolve_run_folder
@@ -84,6 +86,8 @@ def fit(
                 if val_loader is not None:
                     val_loader = distributed.share_of(val_loader, trainer)
                 trainer.fit(model, train_loader, val_loader, ckpt_path=folder.resume_point)
+        except DivergedError:
+            raise  # the folder has its curves
         except InputError as error:
             saved = runs.checkpoints_in(folder.path)
             if trainer.is_global_zero and not saved and trainer.current_epoch == 0:
@@ -111,7 +115,12 @@ def _checkpointer(cfg: DictConfig, folder: RunFolder) -> Any:
 
 def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
     pl = adapter().pl
-    callbacks = [pl.callbacks.LearningRateMonitor(logging_interval="epoch"), SeededSteps(cfg.seed)]
+    callbacks = [
+        pl.callbacks.LearningRateMonitor(logging_interval="epoch"),
+        SeededSteps(cfg.seed),
+        StopWhenDiverged(cfg),
+        WarnOfCollapse(cfg),
+    ]
     if cfg.get("enable_progress_bar", True):
         callbacks.append(LossProgressBar())
     accepted = inspect.signature(pl.Trainer.__init__).parameters

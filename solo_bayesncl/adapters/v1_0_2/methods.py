@@ -23,7 +23,13 @@ from solo.utils.knn import WeightedKNNClassifier
 from solo.utils.metrics import accuracy_at_k
 from torch import Tensor
 
-from solo_bayesncl.adapters.shared import cap_top_k, continue_momentum, global_indexes, set_defaults
+from solo_bayesncl.adapters.shared import (
+    cap_top_k,
+    continue_momentum,
+    global_indexes,
+    set_defaults,
+    zero_without_labels,
+)
 from solo_bayesncl.adapters.v1_0_2.optimizers import OptimizationMixin, arguments_of
 from solo_bayesncl.adapters.v1_0_2.settings import OPTIMIZATION_DEFAULTS
 from solo_bayesncl.losses import gather, info_nce
@@ -83,7 +89,7 @@ class BaseMethod(OptimizationMixin, solo.methods.base.BaseMethod):
         out = self(X)
         acc1, acc5 = cap_top_k(accuracy_at_k)(out["logits"], targets)
         loss = F.cross_entropy(out["logits"], targets, ignore_index=-1)
-        return {**out, "loss": loss, "acc1": acc1, "acc5": acc5}
+        return {**out, "loss": zero_without_labels(loss, targets), "acc1": acc1, "acc5": acc5}
 
     def base_training_step(self, X: Tensor, targets: Tensor) -> dict:  # noqa: N803
         return self._base_shared_step(X, targets)
