@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.precision import AS_TRAINED, check_precision
 
 
@@ -23,6 +23,9 @@ class Options:
         reference: timm model whose features judge monosemanticity, by default the run's own
             backbone.
         reference_weights: file with that model's weights, by default those that timm downloads.
+        on_corrupt: whether images that cannot be read stop the evaluation or are left out: `stop`
+            or `skip`, by default as in training.
+        max_image_pixels: largest number of pixels of an image, by default as in training.
     """
 
     data: Path | None = None
@@ -32,11 +35,19 @@ class Options:
     metadata: Path | None = None
     reference: str | None = None
     reference_weights: Path | None = None
+    on_corrupt: str | None = None
+    max_image_pixels: int | None = None
 
     def __post_init__(self):
         check_precision(self.precision, "--precision")
         if self.workers is not None and self.workers < 0:
             raise InputError(f"--workers {self.workers}: give an integer of at least 0.")
+        if self.on_corrupt is not None:
+            require_one_of(self.on_corrupt, ("stop", "skip"), "--on-corrupt")
+        if self.max_image_pixels is not None and self.max_image_pixels < 1:
+            raise InputError(
+                f"--max-image-pixels {self.max_image_pixels}: give an integer of at least 1."
+            )
         if self.reference_weights is not None and self.reference is None:
             raise InputError("--reference-weights needs --reference, the name of a timm model.")
         if self.reference is not None:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from solo_bayesncl import files
+from solo_bayesncl.data.unreadable import NAMED
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.encoding import EvaluatedModel, device_name
 from solo_bayesncl.evaluation.explanation import explain
 from solo_bayesncl.evaluation.measurement import measure
 
 # increased whenever the same model and options start to give other numbers or files
-FORMAT = 4
+FORMAT = 5
 
 
 def write_evaluation(model: EvaluatedModel, target: Path) -> dict[str, Any]:
@@ -41,6 +42,10 @@ def write_evaluation(model: EvaluatedModel, target: Path) -> dict[str, Any]:
         "reference": model.options.reference or "the model's own backbone",
         "device": device_name(model.options.torch_device),
         "precision": model.precision,
+        "skipped_images": {
+            "number": len(model.unreadable.reasons),
+            "first": list(model.unreadable.reasons)[:NAMED],
+        },
         **measure(model),
         "versions": versions(),
     }

@@ -116,7 +116,8 @@ def test_half_an_image_is_one_message(jpegs, tmp_path, capsys, workers):
     broken = next((tmp_path / "data/train").glob("*/0.jpg"))
     broken.write_bytes(broken.read_bytes()[:400])
     overrides = tiny(tmp_path / "data", tmp_path / "out", f"data.num_workers={workers}")
-    assert "A file cannot be read: " in refused(capsys, *CUSTOM, "ncl.yaml", *overrides)
+    message = refused(capsys, *CUSTOM, "ncl.yaml", *overrides)
+    assert f"{broken} cannot be read as an image: " in message
     assert not list((tmp_path / "out").rglob("*.tfevents*"))
 
 
