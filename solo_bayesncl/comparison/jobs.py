@@ -57,16 +57,22 @@ def _inputs(job: Job) -> dict[str, Any]:
 
 def finished(job: Job) -> dict[str, Any] | None:
     """The record of a finished job, None if it is unfinished or its inputs have changed."""
+    record = _trained(job)
+    if record is None or record["inputs"] != _inputs(job):
+        return None
+    whole = all((job.folder / name).is_file() for name in FINDINGS)
+    return record if whole else None
+
+
+def _trained(job: Job) -> dict[str, Any] | None:
+    """The record of a job whose training and probe are done, None if their inputs have changed."""
     try:
-        record = files.read_json(job.folder / RECORD)
+        record = files.read_json(job.folder / RECORD) or {}
     except InputError:
         return None
-    if record is None or record.get("inputs") != _inputs(job):
-        return None
-    whole = all(
-        (job.folder / name).is_file() for name in (*FINDINGS, f"{record.get('run')}/args.json")
-    )
-    return record if whole else None
+    recorded, inputs = record.get("inputs") or {}, _inputs(job)
+    same = all(recorded.get(part) == inputs[part] for part in ("pretrain", "linear"))
+    return record if same and (job.folder / f"{record.get('run')}/args.json").is_file() else None
 
 
 def run(job: Job) -> None:
@@ -91,21 +97,20 @@ def run(job: Job) -> None:
 def _run(job: Job) -> None:
     if finished(job) is not None:
         return
-    # written last: it says that the other files are complete
-    (job.folder / RECORD).unlink(missing_ok=True)
-    folder = _pretrain(job)
-    linear = _linear(job, folder)
+    # written after what it says is complete: training and probe, then the evaluation, too
+    record = _trained(job)
+    if record is None:
+        (job.folder / RECORD).unlink(missing_ok=True)
+        folder = _pretrain(job)
+        linear = _linear(job, folder)
+        record = {"run": folder.relative_to(job.folder).as_posix(), "linear": linear}
+    inputs = _inputs(job)
+    trained = {part: inputs[part] for part in ("pretrain", "linear")}
+    files.write_json(job.folder / RECORD, record | {"inputs": trained})
     prepare_solo_learn()
-    model = encode_splits(folder, options_of(job.evaluation))
+    model = encode_splits(job.folder / record["run"], options_of(job.evaluation))
     write_findings(model, job.folder)
-    files.write_json(
-        job.folder / RECORD,
-        {
-            "inputs": _inputs(job),
-            "run": folder.relative_to(job.folder).as_posix(),
-            "linear": linear,
-        },
-    )
+    files.write_json(job.folder / RECORD, record | {"inputs": inputs})
 
 
 def _pretrain(job: Job) -> Path:
