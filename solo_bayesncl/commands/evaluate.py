@@ -51,6 +51,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference-weights", type=path, metavar="FILE", help="its weights (default: timm's)"
     )
+    parser.add_argument(
+        "--on-corrupt",
+        metavar="stop|skip",
+        help="whether images that cannot be read stop the evaluation or are left out (default: as "
+        "in training)",
+    )
+    parser.add_argument(
+        "--max-image-pixels",
+        type=int,
+        metavar="N",
+        help="largest number of pixels of an image (default: as in training)",
+    )
 
 
 def options_of(args: argparse.Namespace) -> Options:

@@ -67,16 +67,22 @@ def _resolved(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def finished(job: Job) -> dict[str, Any] | None:
     """The record of a finished job, None if it is unfinished or its inputs have changed."""
+    record = _trained(job)
+    if record is None or _resolved(record["inputs"]) != _resolved(_inputs(job)):
+        return None
+    whole = all((job.folder / name).is_file() for name in FINDINGS)
+    return record if whole else None
+
+
+def _trained(job: Job) -> dict[str, Any] | None:
+    """The record of a job whose training and probe are done, None if their inputs have changed."""
     try:
-        record = files.read_json(job.folder / RECORD)
+        record = files.read_json(job.folder / RECORD) or {}
     except InputError:
         return None
-    if record is None or _resolved(record.get("inputs", {})) != _resolved(_inputs(job)):
-        return None
-    whole = all(
-        (job.folder / name).is_file() for name in (*FINDINGS, f"{record.get('run')}/args.json")
-    )
-    return record if whole else None
+    recorded, inputs = _resolved(record.get("inputs") or {}), _resolved(_inputs(job))
+    same = all(recorded.get(part) == inputs[part] for part in ("pretrain", "linear"))
+    return record if same and (job.folder / f"{record.get('run')}/args.json").is_file() else None
 
 
 def run(job: Job) -> None:
@@ -98,22 +104,24 @@ def run(job: Job) -> None:
 def _run(job: Job) -> None:
     if finished(job) is not None:
         return
-    # written last: it says that the other files are complete
-    (job.folder / RECORD).unlink(missing_ok=True)
-    folder = _pretrain(job)
-    linear = _linear(job, folder)
+    # written after what it says is complete: training and probe, then the evaluation, too
+    record = _trained(job)
+    if record is None:
+        (job.folder / RECORD).unlink(missing_ok=True)
+        folder = _pretrain(job)
+        linear = _linear(job, folder)
+        record = {"run": folder.relative_to(job.folder).as_posix(), "linear": linear}
+    inputs = _inputs(job)
+    trained = {part: inputs[part] for part in ("pretrain", "linear")}
+    files.write_json(job.folder / RECORD, record | {"inputs": trained})
     prepare_solo_learn()
     with prefix_arguments("evaluation."):
-        findings = Findings.of(encode_splits(folder, options_of(job.evaluation)))
-    record = {
-        "inputs": _inputs(job),
-        "run": folder.relative_to(job.folder).as_posix(),
-        "linear": linear,
-    }
+        model = encode_splits(job.folder / record["run"], options_of(job.evaluation))
+        findings = Findings.of(model)
     try:
         with write_together(job.folder, record=DIMENSIONS) as together:
             findings.write(together)
-        files.write_json(job.folder / RECORD, record)
+        files.write_json(job.folder / RECORD, record | {"inputs": inputs})
     except OSError as error:
         raise cannot_be_written("out", job.folder, error) from error
 

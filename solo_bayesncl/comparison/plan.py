@@ -186,7 +186,10 @@ def _probe(
     with prefix_errors("linear"):
         probe = compose_recipe(config.linear, name, [*placeholders, *overrides])
     data, crop = pretraining.data, pretraining.augmentations[0]
-    data_keys = ("train_path", "val_path", "dataset", "format", "num_workers")
+    data_keys = (
+        "train_path", "val_path", "dataset", "format", "num_workers", "on_corrupt",
+        "max_image_pixels",
+    )  # fmt: skip
     taken = {
         **{f"data.{key}": data.get(key) for key in data_keys},
         **{f"data.augmentations.{key}": crop.get(key) for key in ("crop_size", "mean", "std")},

@@ -16,6 +16,12 @@ from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import labelled_loaders, worker_options
 from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
+from solo_bayesncl.data.unreadable import (
+    ReadableLoader,
+    Reading,
+    UnreadableImages,
+    without_images,
+)
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.factors import Factor, factors_of
 from solo_bayesncl.evaluation.health import warnings_of
@@ -84,6 +90,7 @@ class EvaluatedModel:
         factors: of the validation split.
         classifier_fits: whether the online classifier was trained on `classes`.
         precision: in which the model ran.
+        unreadable: images of both splits that are left out everywhere above.
     """
 
     run: Run
@@ -97,6 +104,7 @@ class EvaluatedModel:
     factors: dict[str, Factor]
     classifier_fits: bool
     precision: str
+    unreadable: UnreadableImages
 
 
 def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
@@ -111,23 +119,35 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
     run, device = Run.open(checkpoint), options.torch_device
     precision = resolve_precision(options.precision, run.cfg.get("precision"), device)
     model = load_model(run)
-    train_loader, val_loader = evaluation_loaders(run.cfg, options)
-    images = val_loader.dataset
+    cfg = _with_data(run.cfg, options)
+    unreadable = UnreadableImages(Reading.of(cfg.data))
+    loaders = evaluation_loaders(run.cfg, options)
+    train_loader, val_loader = (ReadableLoader.like(loader, unreadable) for loader in loaders)
+    train_images, images = train_loader.dataset.samples, val_loader.dataset.samples
     factors = factors_of(images, options.metadata)
-    with data_errors_as_input_errors(run.cfg):
+    with data_errors_as_input_errors(cfg):
         # the training split can be large, and nothing else of it is used
         kept = ("feats", "codes")
         train = collect(model, train_loader, device, precision, "training images", kept)
         val = collect(model, val_loader, device, precision, "validation images")
+        if val_loader.failures:
+            images = without_images(images, val_loader.failures)
+            factors = factors_of(images, options.metadata)
         embeddings = val.feats
         if options.reference is not None:
+            of_val = {"batch_size": loaders[1].batch_size, **worker_options(loaders[1])}
             embeddings = reference_embeddings(
-                options.reference, options.reference_weights, val_loader, device
+                options.reference,
+                options.reference_weights,
+                DataLoader(images, **of_val),
+                device,
+                unreadable.reading.max_pixels,
             )
-    classes = _classes(run, train_loader.dataset, torch.cat([train.labels, val.labels]))
+    unreadable.report()
+    classes = _classes(run, train_images, torch.cat([train.labels, val.labels]))
     evaluated = EvaluatedModel(
         run, options, model, train, val, images, classes, embeddings, factors,
-        _classifier_fits(run.cfg, options, classes), precision,
+        _classifier_fits(run.cfg, options, classes), precision, unreadable,
     )  # fmt: skip
     for warning in warnings_of(evaluated):
         _logger.warning(warning)
@@ -205,21 +225,16 @@ def evaluation_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, D
     Raises:
         InputError: if the run has no labelled validation images.
     """
-    data = options.data
-    cfg = cfg.copy() if data is None else as_image_folder(cfg)
-    with open_dict(cfg):
-        if data is not None:
-            cfg.data.train_path, cfg.data.val_path = str(data / "train"), str(data / "val")
-        if options.workers is not None:
-            cfg.data.num_workers = options.workers
-        if cfg.data.get("val_path") is None or cfg.data.get("no_labels"):
-            raise InputError(
-                "The run has no labelled validation images. Give some with --data DIR, a folder "
-                "with train/ and val/ and in each a folder per class."
-            )
+    cfg = _with_data(cfg, options)
+    if cfg.data.get("val_path") is None or cfg.data.get("no_labels"):
+        raise InputError(
+            "The run has no labelled validation images. Give some with --data DIR, a folder with "
+            "train/ and val/ and in each a folder per class."
+        )
     for split in (cfg.data.train_path, cfg.data.val_path):
         if cfg.data.dataset not in DOWNLOADED and not Path(split).exists():
-            origin = "of --data" if data is not None else "of the run's record: use --data DIR"
+            given = options.data is not None
+            origin = "of --data" if given else "of the run's record: use --data DIR"
             raise InputError(f"{split} does not exist (it is {origin}).")
     transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
     with data_errors_as_input_errors(cfg):
@@ -234,6 +249,21 @@ def evaluation_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, D
         )
         for loader in (train, val)
     )
+
+
+def _with_data(cfg: DictConfig, options: Options) -> DictConfig:
+    """A run's settings with those of an evaluation's data."""
+    cfg = cfg.copy() if options.data is None else as_image_folder(cfg)
+    given = {
+        "train_path": options.data and str(options.data / "train"),
+        "val_path": options.data and str(options.data / "val"),
+        "num_workers": options.workers,
+        "on_corrupt": options.on_corrupt,
+        "max_image_pixels": options.max_image_pixels,
+    }
+    with open_dict(cfg):
+        cfg.data.update({key: value for key, value in given.items() if value is not None})
+    return cfg
 
 
 def on_device(device: torch.device, compute: Callable[..., Result], *tensors: Tensor) -> Result:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from solo_bayesncl import files, metrics
-from solo_bayesncl.data.images import ImageTransform, read_image
+from solo_bayesncl.data.images import ImageTransform, pixel_limit, read_image
 from solo_bayesncl.data.transforms import without_transform
 from solo_bayesncl.evaluation import probes
 from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, forward_images, on_device
@@ -104,7 +104,9 @@ def explain(model: EvaluatedModel) -> Explanation:
         },
         "dimensions": dimensions,
     }
-    return Explanation(for_display(files.plain(table)), _sprite(model.images, shown, num_columns))
+    with pixel_limit(model.unreadable.reading.max_pixels):
+        thumbnails = _sprite(model.images, shown, num_columns)
+    return Explanation(for_display(files.plain(table)), thumbnails)
 
 
 def _finite(val: Outputs) -> Outputs:
@@ -217,7 +219,8 @@ def describe_image(model: EvaluatedModel, path: Path) -> Outputs:
     Raises:
         InputError: if the file is not an image.
     """
-    image = ImageTransform(model.run.cfg)(read_image(path))
+    with pixel_limit(model.unreadable.reading.max_pixels):
+        image = ImageTransform(model.run.cfg)(read_image(path))
     device = next(model.model.parameters()).device
     outputs = forward_images(model.model, image.unsqueeze(0), device, model.precision)
     outputs = {name: value.cpu() for name, value in outputs.items()}

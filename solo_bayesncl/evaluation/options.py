@@ -23,6 +23,9 @@ class Options:
         reference: timm model whose features judge monosemanticity, by default the run's own
             backbone.
         reference_weights: file with that model's weights, by default those that timm downloads.
+        on_corrupt: whether images that cannot be read stop the evaluation or are left out: `stop`
+            or `skip`, by default as in training.
+        max_image_pixels: largest number of pixels of an image, by default as in training.
     """
 
     data: Path | None = None
@@ -32,11 +35,19 @@ class Options:
     metadata: Path | None = None
     reference: str | None = None
     reference_weights: Path | None = None
+    on_corrupt: str | None = None
+    max_image_pixels: int | None = None
 
     def __post_init__(self):
         check_precision(self.precision)
         if self.workers is not None and self.workers < 0:
             raise ArgumentError("workers", self.workers, ": give an integer of at least 0.")
+        if self.on_corrupt not in (None, "stop", "skip"):
+            raise ArgumentError("on_corrupt", self.on_corrupt, ": give stop or skip.")
+        if self.max_image_pixels is not None and self.max_image_pixels < 1:
+            raise ArgumentError(
+                "max_image_pixels", self.max_image_pixels, ": give an integer of at least 1."
+            )
         if self.reference_weights is not None and self.reference is None:
             raise ArgumentError(
                 "reference_weights", self.reference_weights,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from solo_bayesncl import files
+from solo_bayesncl.data.unreadable import NAMED
 from solo_bayesncl.evaluation.encoding import EvaluatedModel, device_name
 from solo_bayesncl.evaluation.explanation import DIMENSIONS, FILES, Explanation, explain
 from solo_bayesncl.evaluation.measurement import measure
@@ -17,7 +18,7 @@ EVALUATION = "evaluation.json"
 FINDINGS = (*FILES, EVALUATION)
 
 # increased whenever the same model and options start to give other numbers or files
-FORMAT = 4
+FORMAT = 5
 
 
 def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:
@@ -35,6 +36,10 @@ def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:
         "reference": model.options.reference or "the model's own backbone",
         "device": device_name(model.options.torch_device),
         "precision": model.precision,
+        "skipped_images": {
+            "number": len(model.unreadable.reasons),
+            "first": list(model.unreadable.reasons)[:NAMED],
+        },
         **measure(model),
         "versions": versions(),
     }

@@ -12,12 +12,17 @@ from torch.utils.data import DataLoader
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.data.transforms import without_transform
+from solo_bayesncl.data.unreadable import ReadableLoader, Reading, UnreadableImages
 from solo_bayesncl.errors import ArgumentError
 
 
 @torch.no_grad()
 def reference_embeddings(
-    name: str, weights: Path | None, loader: DataLoader, device: torch.device
+    name: str,
+    weights: Path | None,
+    loader: DataLoader,
+    device: torch.device,
+    max_pixels: int | None = None,
 ) -> Tensor:
     """(M, E) pooled features of a timm model, with its own preprocessing.
 
@@ -26,14 +31,20 @@ def reference_embeddings(
         weights: .safetensors or .pth file with the model's weights; by default timm
             downloads them.
         loader: its data set is used, and how it loads it, not its transform.
+        device: where to compute.
+        max_pixels: largest number of pixels of an image, None for Pillow's limit.
 
     Raises:
         ArgumentError: for weights that cannot be downloaded or read, or do not fit.
+        InputError: for images that cannot be read.
     """
     model = _load(name, weights).to(device).eval()
     images = without_transform(loader.dataset)
     images.transform = create_transform(**resolve_model_data_config(model), is_training=False)
-    batches = DataLoader(images, batch_size=loader.batch_size, **worker_options(loader))
+    batches = ReadableLoader.like(
+        DataLoader(images, batch_size=loader.batch_size, **worker_options(loader)),
+        UnreadableImages(Reading(max_pixels)),
+    )
     embeddings = [
         model(batch.to(device, non_blocking=True)).float().cpu()
         for batch, _ in progress(batches, f"reference {name}")

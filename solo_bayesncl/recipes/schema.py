@@ -36,6 +36,8 @@ class Data(Section):
         Annotated[float, Field(lt=1)] | None,
         accepts("the share of the training images to use, between 0 and 1, or null for all"),
     ] = None
+    on_corrupt: Literal["stop", "skip"] = "stop"
+    max_image_pixels: Count | None = None
 
     @model_validator(mode="after")
     def _check_format(self):

@@ -21,6 +21,8 @@ NOT_COMPARED = (
     "debug_augmentations",
     "enable_progress_bar",
     "data.num_workers",
+    "data.on_corrupt",
+    "data.max_image_pixels",
     "dali.device",
 )
 _ABSENT = "absent"

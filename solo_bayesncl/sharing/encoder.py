@@ -16,7 +16,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from solo_bayesncl import files, runs
-from solo_bayesncl.data.images import ImageTransform, read_image
+from solo_bayesncl.data.images import ImageTransform, pixel_limit, read_image
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.metrics import ACTIVE
 from solo_bayesncl.objective import Encoding
@@ -172,7 +172,8 @@ class Encoder(nn.Module):
                 values that are not finite.
         """
         if isinstance(image, str | Path):
-            image = read_image(files.expand_home(image))
+            with pixel_limit(self.settings["data"].get("max_image_pixels")):
+                image = read_image(files.expand_home(image))
         if isinstance(image, Image.Image):
             image = self.transform(image)
         if image.dim() != 3 or image.size(0) != 3:

@@ -4,6 +4,7 @@ Users load a file with the lines of `Format.usage`; the comparison calls `Format
 tests run the lines to show that both are the same.
 """
 
+import logging
 import textwrap
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from solo_bayesncl import files, runs
+from solo_bayesncl.data.unreadable import ReadableSamples, Reading
 from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.evaluation.encoding import evaluation_loaders
 from solo_bayesncl.evaluation.options import Options
@@ -24,6 +26,8 @@ from solo_bayesncl.sharing.encoder import Encoder
 from solo_bayesncl.sharing.formats import FORMATS
 from solo_bayesncl.sharing.formats.base import Format
 from solo_bayesncl.training.environment import prepare_solo_learn
+
+_logger = logging.getLogger(__name__)
 
 # largest difference from the model's outputs, absolute or relative to the largest of them
 TOLERANCE = 1e-4
@@ -135,15 +139,26 @@ def export(
 
 
 def _real_images(run: runs.Run) -> Tensor | None:
-    """(up to 8, 3, H, W) validation images of the run's data, None if these are gone."""
+    """(up to 8, 3, H, W) validation images of the run's data, None if these are gone.
+
+    Those that cannot be read are named in a warning.
+    """
     if training_classes(run.cfg) is None:
         return None
     try:
         images = evaluation_loaders(run.cfg, Options(workers=0))[1].dataset
-        indexes = torch.linspace(0, len(images) - 1, NUM_IMAGES).long().unique().tolist()
-        return torch.stack([images[index][0] for index in indexes])
     except InputError:
         return None
+    samples = ReadableSamples(images, Reading.of(run.cfg.data))
+    indexes = torch.linspace(0, len(images) - 1, NUM_IMAGES).long().unique().tolist()
+    read = []
+    for index in indexes:
+        sample, failures = samples[index]
+        if sample is not None:
+            read.append(sample[0])
+        for error in failures.values():
+            _logger.warning("%s It is not compared.", error)
+    return torch.stack(read) if read else None
 
 
 @torch.no_grad()

@@ -3,29 +3,35 @@
 Both releases leave the order to DALI's reader, with a seed of its own. Where the last batch of an
 epoch is incomplete, solo-learn drops it together with what was already read of the next epoch, so
 that epochs, and even batches, hold an image twice and miss others. Here each epoch is a pipeline of
-its own that reads a list of files once: it depends on seed, epoch and process alone. The
+its own that is given the files' content once: it depends on seed, epoch and process alone. The
 augmentations are solo-learn's.
 
-Building a pipeline took 10 ms, and 1.2 ms for every thousand files (CPU device, DALI 2.4).
+DALI decodes plain JPEG files. It decodes others differently or not at all (16 bits, CMYK, GIF), so
+it is given their pixels, as `read_image` reads them.
+
+Building a pipeline took 10 ms (CPU device, DALI 2.4).
 
 Importing this module raises `InputError` where DALI cannot be imported.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.adapters.datasets import statistics
 from solo_bayesncl.adapters.protocol import Crops
 from solo_bayesncl.adapters.shared import requires_dali
+from solo_bayesncl.data.images import open_image, orientation, read_image
+from solo_bayesncl.data.unreadable import ReadableSamples, UnreadableImages
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes import too_few_images
 from solo_bayesncl.training.seeding import SeededLoader
@@ -34,7 +40,48 @@ with requires_dali():
     from nvidia.dali import fn, ops, pipeline_def, types
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-_AHEAD = 4  # batches that DALI may have started on when it reports an error
+_BATCHES_AHEAD = 2  # read before DALI asks for them
+
+
+class EncodedImages(Dataset):
+    """(index, content) of image files: what DALI decodes to the pixels that `read_image` gives.
+
+    Args:
+        files: their paths.
+        decode_jpegs: whether DALI decodes plain JPEG files, or is given pixels only.
+    """
+
+    def __init__(self, files: Sequence[str], decode_jpegs: bool):
+        self.files = files
+        self.decode_jpegs = decode_jpegs
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[int, np.ndarray]:
+        file = self.files[index]
+        content = _plain_jpeg(file) if self.decode_jpegs else None
+        if content is None:
+            image = read_image(file)
+            content = b"P6 %d %d 255\n" % image.size + image.tobytes()  # a PPM file
+        return index, np.frombuffer(content, np.uint8)
+
+
+def _plain_jpeg(file: str) -> bytes | None:
+    """A file's content if it is a JPEG that all decoders decode alike, else None."""
+    with open_image(file) as image:
+        plain = (
+            image.format in ("JPEG", "MPO")
+            and image.mode in ("L", "RGB")
+            # damaged EXIF data and other places of the orientation are not for every decoder
+            and ("exif" not in image.info or orientation(image) in range(1, 9))
+            and b"tiff:Orientation" not in image.info.get("xmp", b"")
+        )
+        if not plain:
+            return None
+        image.fp.seek(0)
+        content = image.fp.read()
+    return content if content.endswith(b"\xff\xd9") else None  # else it may be truncated
 
 
 class DALILoader:
@@ -49,20 +96,31 @@ class DALILoader:
         make_crops: builds the augmentations; called for every pipeline.
         cfg: settings with solo-learn's defaults.
         trainer: Lightning's; has epoch, process and device.
+        unreadable: takes the images that cannot be read.
 
     Raises:
         InputError: if the images do not fill a step.
     """
 
     def __init__(
-        self, loader: DataLoader, make_crops: Callable[[], Crops], cfg: DictConfig, trainer: Any
+        self,
+        loader: DataLoader,
+        make_crops: Callable[[], Crops],
+        cfg: DictConfig,
+        trainer: Any,
+        unreadable: UnreadableImages,
     ):
-        self.files, targets = zip(*loader.dataset.samples, strict=True)
+        files, targets = zip(*loader.dataset.samples, strict=True)
         self.targets = torch.tensor(targets)
+        self.samples, self.as_pixels = (
+            ReadableSamples(EncodedImages(files, decode_jpegs), unreadable.reading, replace=True)
+            for decode_jpegs in (True, False)
+        )
         self.order = SeededLoader.like(loader, cfg.seed, trainer)
         self.make_crops = make_crops
         self.cfg = cfg
         self.trainer = trainer
+        self.unreadable = unreadable
         if len(self) == 0:
             raise InputError(too_few_images(cfg, trainer.world_size))
 
@@ -70,47 +128,75 @@ class DALILoader:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, rank = self.trainer.current_epoch, self.trainer.global_rank
-        self.order.sampler.set_epoch(epoch)
-        indexes = [index for batch in self.order.batch_sampler for _, index in batch]
-        (seed,) = np.random.SeedSequence([self.cfg.seed, epoch, rank]).generate_state(1)
-        device = self.cfg.dali.device
-        # the model's GPU, which need not be that of the local rank
-        gpu = None if device == "cpu" else self.trainer.strategy.root_device.index or 0
-        pipeline = _pipeline(
-            [self.files[index] for index in indexes],
-            indexes,
-            self.make_crops(),
-            device,
-            batch_size=self.order.batch_size,
-            num_threads=self.cfg.data.num_workers,
-            device_id=gpu,
-            seed=int(seed),
-        )
-        pipeline.build()
-        crops = [f"crop{number}" for number in range(pipeline.num_outputs - 1)]
-        read = 0
-        try:
-            for (batch,) in DALIGenericIterator(pipeline, [*crops, "index"], reader_name="images"):
-                index = batch["index"].flatten().long()
-                read += len(index)
-                yield self.batch(index, [batch[crop] for crop in crops], self.targets[index])
-        except RuntimeError:
-            self._require_readable(indexes[read : read + _AHEAD * self.order.batch_size])
-            raise
+        self.order.sampler.set_epoch(self.trainer.current_epoch)
+        batches = [[index for _, index in batch] for batch in self.order.batch_sampler]
+        done, failed = 0, None
+        while done < len(batches):
+            try:
+                for batch in self._decoded(batches[done:], done, retry=failed == done):
+                    yield batch
+                    done += 1
+            except RuntimeError:  # of DALI, for a file that it does not name; it cannot go on
+                if failed == done:
+                    raise
+                failed = done
 
     def batch(self, indexes: Tensor, crops: list[Tensor], targets: Tensor) -> Any:
         """The batch of a training step."""
         return [indexes, crops, targets]
 
-    def _require_readable(self, indexes: list[int]) -> None:
-        """Raises `OSError` naming the first file that cannot be read: DALI's errors name none."""
-        for index in indexes:
-            try:
-                with Image.open(self.files[index]) as image:
-                    image.load()
-            except (OSError, SyntaxError) as error:
-                raise OSError(f"{self.files[index]}: {error}") from error
+    def _decoded(self, batches: list[list[int]], first: int, retry: bool) -> Iterator[Any]:
+        """An epoch's batches from number `first` on; to retry is to give that one as pixels."""
+        epoch, rank = self.trainer.current_epoch, self.trainer.global_rank
+        (seed,) = np.random.SeedSequence([self.cfg.seed, epoch, rank, first]).generate_state(1)
+        device = self.cfg.dali.device
+        # the model's GPU, which need not be that of the local rank
+        gpu = None if device == "cpu" else self.trainer.strategy.root_device.index or 0
+        threads = self.cfg.data.num_workers
+        pool, indexes = ThreadPoolExecutor(threads), deque()
+        try:
+            pipeline = _pipeline(
+                self._read(batches, retry, pool, indexes),
+                self.make_crops(),
+                device,
+                batch_size=self.order.batch_size,
+                num_threads=threads,
+                device_id=gpu,
+                seed=int(seed),
+            )
+            pipeline.build()
+            names = [f"crop{number}" for number in range(pipeline.num_outputs)]
+            for (crops,) in DALIGenericIterator(pipeline, names):
+                index = indexes.popleft()
+                yield self.batch(index, [crops[name] for name in names], self.targets[index])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(
+        self,
+        batches: list[list[int]],
+        retry: bool,
+        pool: ThreadPoolExecutor,
+        indexes: deque[Tensor],
+    ) -> Iterator[list[np.ndarray]]:
+        """Contents of each batch, read ahead; the images' indexes are added to `indexes`."""
+        waiting = deque()
+        for number, batch in enumerate(batches):
+            samples = self.as_pixels if retry and number == 0 else self.samples
+            waiting.append([pool.submit(samples.__getitem__, index) for index in batch])
+            if len(waiting) > _BATCHES_AHEAD:
+                yield self._contents(waiting.popleft(), indexes)
+        while waiting:
+            yield self._contents(waiting.popleft(), indexes)
+
+    def _contents(self, reads: list[Future], indexes: deque[Tensor]) -> list[np.ndarray]:
+        samples, failures = zip(*(read.result() for read in reads), strict=True)
+        for failed in failures:
+            self.unreadable.add(failed.values())
+        if None in samples:
+            raise self.unreadable.none_left()
+        indexes.append(torch.tensor([index for index, _ in samples]))
+        return [content for _, content in samples]
 
 
 class LabelledLoader(DALILoader):
@@ -121,8 +207,12 @@ class LabelledLoader(DALILoader):
         return images, targets
 
 
-def pretrain_loader(cfg: DictConfig, loader: DataLoader) -> Callable[[Any], DALILoader]:
-    """From the trainer to crops for pretraining of a torchvision loader's images.
+def pretrain_loader(cfg: DictConfig, loader: DataLoader) -> Callable[..., DALILoader]:
+    """From the trainer, and what takes unreadable images, to crops for pretraining.
+
+    Args:
+        cfg: settings with solo-learn's defaults.
+        loader: torchvision's, of the same images.
 
     Raises:
         InputError: for augmentations that DALI lacks.
@@ -130,16 +220,16 @@ def pretrain_loader(cfg: DictConfig, loader: DataLoader) -> Callable[[Any], DALI
     return partial(DALILoader, loader, adapter().dali_augmentations(cfg), cfg)
 
 
-def linear_loader(cfg: DictConfig, loader: DataLoader) -> Callable[[Any], LabelledLoader]:
-    """From the trainer to labelled images for the linear probe, those of a torchvision loader."""
+def linear_loader(cfg: DictConfig, loader: DataLoader) -> Callable[..., LabelledLoader]:
+    """The same to labelled images for the linear probe."""
     return partial(LabelledLoader, loader, partial(_probe_crops, cfg), cfg)
 
 
 @pipeline_def(enable_conditionals=True)  # main's augmentations branch
-def _pipeline(files, indexes, crops, device):
-    encoded, index = fn.readers.file(files=files, labels=indexes, name="images")
+def _pipeline(contents, crops, device):
+    encoded = fn.external_source(source=contents, dtype=types.UINT8, ndim=1)
     images = fn.decoders.image(encoded, device="mixed" if device == "gpu" else "cpu")
-    return (*crops(images), index)
+    return tuple(crops(images))
 
 
 def _probe_crops(cfg: DictConfig) -> Crops:

@@ -203,15 +203,13 @@ def images_of_batch(trainer: Any, epoch: int, batch: int) -> list[str]:
         return []
     loader.sampler.set_epoch(epoch)
     indexes = [index for _, index in list(loader.batch_sampler)[batch]]
-    return image_names(loader.dataset.samples, indexes)
+    return image_names(loader.dataset.samples.samples, indexes)
 
 
 def image_names(dataset: Any, indexes: Sequence[int]) -> list[str]:
     """Paths of images by their indexes; the indexes themselves where a data set has no files."""
     if hasattr(dataset, "samples"):
         return [str(dataset.samples[index][0]) for index in indexes]
-    if hasattr(dataset, "images"):
-        return [str(Path(dataset.root, dataset.images[index])) for index in indexes]
     return [str(index) for index in indexes]
 
 

@@ -15,7 +15,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from solo_bayesncl.adapters import adapter
-from solo_bayesncl.data.loaders import worker_options
+from solo_bayesncl.data.unreadable import (
+    ReadableLoader,
+    ReadableSamples,
+    Reading,
+    UnreadableImages,
+    readable_options,
+)
 
 Callback = adapter().pl.callbacks.Callback
 
@@ -68,7 +74,7 @@ class SeededOrder(DistributedSampler):
         return ((self.epoch, index) for index in super().__iter__())
 
 
-class SeededLoader(DataLoader):
+class SeededLoader(ReadableLoader):
     """A loader that sets the epoch of its order when the first batch is drawn.
 
     It cannot do so earlier: Lightning creates the iterator of a resumed run before it restores the
@@ -80,14 +86,22 @@ class SeededLoader(DataLoader):
         self.current_epoch = current_epoch
 
     @classmethod
-    def like(cls, loader: DataLoader, seed: int, trainer: Any) -> "SeededLoader":
+    def like(
+        cls,
+        loader: DataLoader,
+        seed: int,
+        trainer: Any,
+        unreadable: UnreadableImages | None = None,
+    ) -> "SeededLoader":
         """Shuffled batches of the loader's samples: this process's share of the global batches.
 
         Args:
             loader: has the samples, the batch size of a process and the worker options.
             seed: the run's.
             trainer: Lightning's; has the epoch, the rank and the world size.
+            unreadable: takes the images that cannot be read, by default they are errors.
         """
+        unreadable = unreadable or UnreadableImages(Reading())
         order = SeededOrder(
             loader.dataset,
             num_replicas=trainer.world_size,
@@ -96,12 +110,13 @@ class SeededLoader(DataLoader):
             drop_last=loader.drop_last,
         )
         return cls(
-            SeededSamples(loader.dataset, seed),
+            SeededSamples(ReadableSamples(loader.dataset, unreadable.reading, replace=True), seed),
             batch_size=loader.batch_size,
             sampler=order,
             drop_last=loader.drop_last,
             current_epoch=lambda: trainer.current_epoch,
-            **worker_options(loader),
+            unreadable=unreadable,
+            **readable_options(loader),
         )
 
     def __iter__(self) -> Iterator:

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 
 from solo_bayesncl import runs
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.data.images import pixel_limit
+from solo_bayesncl.data.unreadable import RECORD, ReadableLoader, Reading, UnreadableImages
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.files import WriteError
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors, too_few_images
@@ -34,7 +36,7 @@ def fit(
     model: Any,
     cfg: DictConfig,
     kind: str,
-    train_loader: DataLoader | Callable[[Any], Any],
+    train_loader: DataLoader | Callable[[Any, UnreadableImages], Any],
     val_loader: DataLoader | None,
 ) -> Path:
     """Trains and returns the run's folder, `<checkpoint.dir>/<kind>/<version>/`.
@@ -43,7 +45,8 @@ def fit(
         model: a Lightning module.
         cfg: settings with solo-learn's defaults, fitted to the machine.
         kind: the method's name, or "linear".
-        train_loader: torchvision's, or a function from the Lightning trainer to DALI's.
+        train_loader: torchvision's, or a function from the Lightning trainer, and what takes the
+            images that cannot be read, to DALI's.
         val_loader: None without validation.
 
     Raises:
@@ -77,14 +80,23 @@ def fit(
         trainer.loggers = make_loggers(cfg, folder)
         if cfg.checkpoint.enabled:
             trainer.callbacks.append(_checkpointer(cfg, folder))
+        reading = Reading.of(cfg.data)
+        unreadable = UnreadableImages(reading, folder.path / RECORD)
         try:
-            with interruptible(trainer), data_errors_as_input_errors(cfg):
+            with (
+                interruptible(trainer),
+                data_errors_as_input_errors(cfg),
+                pixel_limit(reading.max_pixels),
+            ):
                 if isinstance(train_loader, DataLoader):
-                    train_loader = SeededLoader.like(train_loader, cfg.seed, trainer)
+                    train_loader = SeededLoader.like(train_loader, cfg.seed, trainer, unreadable)
                 else:
-                    train_loader = train_loader(trainer)
+                    train_loader = train_loader(trainer, unreadable)
                 if val_loader is not None:
                     val_loader = distributed.share_of(val_loader, trainer)
+                    # processes must have the same number of batches, so that none may be left out
+                    replace = trainer.world_size > 1
+                    val_loader = ReadableLoader.like(val_loader, unreadable, replace)
                 trainer.fit(model, train_loader, val_loader, ckpt_path=folder.resume_point)
         except DivergedError:
             raise  # the folder has its curves
@@ -97,6 +109,7 @@ def fit(
                     f"{error} The checkpoint {saved[0]} stays: the same command continues from it."
                 ) from error
             raise
+    unreadable.report()
     return folder.path
 
 

@@ -117,7 +117,7 @@ def test_half_an_image_is_one_message(jpegs, tmp_path, capsys, workers):
     broken.write_bytes(broken.read_bytes()[:400])
     overrides = tiny(tmp_path / "data", tmp_path / "out", f"data.num_workers={workers}")
     message = refused(capsys, *CUSTOM, "ncl.yaml", *overrides)
-    assert f"{broken} cannot be read" in message
+    assert f"{broken} cannot be read as an image: " in message
     assert not list((tmp_path / "out").rglob("*.tfevents*"))
 
 

@@ -132,7 +132,7 @@ def solo_learns_loader(cfg, loader, encode: bool):
     """solo-learn's own DALI loader for pretraining; it runs on the CPU, nothing else is changed."""
     data = (_own_of_1_0_2 if OLD_RELEASE else _own_of_main)(cfg, encode)
 
-    def make_loader(trainer):
+    def make_loader(trainer, unreadable):
         data.trainer = trainer
         data.setup("fit")
         return data.train_dataloader()

@@ -26,6 +26,7 @@ from test_adapters import recipe
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data import loaders
+from solo_bayesncl.data.unreadable import Reading, UnreadableImages
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.training.dali import pretrain_loader
 
@@ -61,7 +62,8 @@ def dali_loader(folder, *, epoch: int = 0, seed: int = 5, world_size: int = 1):
     """The training loader outside of a trainer."""
     cfg = settings(folder, f"seed={seed}")
     trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=world_size)
-    return pretrain_loader(cfg, loaders.pretrain_loader(cfg))(trainer)
+    make_loader = pretrain_loader(cfg, loaders.pretrain_loader(cfg))
+    return make_loader(trainer, UnreadableImages(Reading()))
 
 
 @pytest.mark.parametrize(
@@ -249,4 +251,4 @@ def test_unreadable_file_is_named(tmp_path, capsys):
     broken.write_bytes(broken.read_bytes()[:300])
     overrides = tiny(folder, tmp_path / "out", *DALI, "data.val_path=null", "wandb.enabled=False")
     assert main(["pretrain", *RECIPE, *overrides]) == 2
-    assert f"A file cannot be read: {broken}: " in capsys.readouterr().err
+    assert f"{broken} cannot be read as an image: " in capsys.readouterr().err

@@ -1,0 +1,203 @@
+"""What becomes of images that cannot be read: a run stops at the first, or goes on without them.
+
+Loader processes return what they could not read beside the samples of a batch, so that the process
+which started them raises or records it, in the order of the batches.
+"""
+
+import copy
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from solo_bayesncl.data.images import UnreadableImageError, pixel_limit
+from solo_bayesncl.data.loaders import worker_options
+from solo_bayesncl.errors import InputError
+
+_logger = logging.getLogger(__name__)
+
+RECORD = "skipped_images.txt"
+NAMED = 5  # in messages
+Failures = dict[int, UnreadableImageError]  # by index in the data set
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the images of a data set are read.
+
+    Attributes:
+        max_pixels: `data.max_image_pixels`, None for Pillow's limit.
+        skip: `data.on_corrupt=skip`: whether to go on without images that cannot be read.
+    """
+
+    max_pixels: int | None = None
+    skip: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Reading":
+        """From the section `data` of a recipe or of a run's record."""
+        return cls(data.get("max_image_pixels"), data.get("on_corrupt") == "skip")
+
+
+class UnreadableImages:
+    """The images that a run or an evaluation could not read.
+
+    Args:
+        reading: says whether they stop it.
+        record: a file for them, which the ranks of a run share: a line with name and reason each.
+    """
+
+    def __init__(self, reading: Reading, record: Path | None = None):
+        self.reading = reading
+        self.record = record
+        self.reasons: dict[str, str] = {}
+
+    def add(self, images: Iterable[UnreadableImageError]) -> None:
+        """Records images, or raises `InputError` for the first if they stop the run."""
+        new = {image.name: image for image in images if image.name not in self.reasons}
+        if new and not self.reading.skip:
+            raise InputError(
+                f"{next(iter(new.values()))} Repair or remove it, or leave out such images with "
+                "data.on_corrupt=skip (or --on-corrupt skip)."
+            )
+        recorded = self.names if new else ()
+        self.reasons |= {name: image.reason for name, image in new.items()}
+        lines = [f"{name}\t{new[name].reason}\n" for name in new if name not in recorded]
+        if self.record is not None and lines:
+            with suppress(OSError), self._open_record("a") as file:
+                file.writelines(lines)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all of them, also those of other ranks, and from before the run was resumed."""
+        names = dict.fromkeys(self.reasons)
+        if self.record is not None:
+            with suppress(OSError), self._open_record("r") as file:
+                names = {line.partition("\t")[0]: None for line in file} | names
+        return list(names)
+
+    def report(self) -> None:
+        """Logs how many there are and the first names."""
+        if self.reasons:
+            where = "" if self.record is None else f" All of them are listed in {self.record}."
+            _logger.warning("Images that cannot be read are left out: %s.%s", self, where)
+
+    def none_left(self) -> InputError:
+        """The error for a data set in which no image can be read."""
+        return InputError(f"No image can be read: {self}.")
+
+    def __str__(self) -> str:
+        names = self.names
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        (reason, *_) = self.reasons.values()
+        return f"{len(names)} ({', '.join(names[:NAMED])}{more}; the first because {reason})"
+
+    def _open_record(self, mode: str):
+        # names need not be UTF-8
+        return self.record.open(mode, encoding="utf-8", errors="surrogateescape")
+
+
+class ReadableSamples(Dataset):
+    """The samples of a data set that can be read.
+
+    An item is `(sample, failures)`: what could not be read on the way, and None as the sample if
+    it is left out.
+
+    Args:
+        samples: a data set.
+        reading: of its images.
+        replace: whether the next image that can be read takes the place of one that cannot, with
+            its own index and label; else it is left out. The next one is the same in every process
+            and after resuming.
+    """
+
+    def __init__(self, samples: Dataset, reading: Reading, replace: bool = False):
+        self.samples = samples
+        self.reading = reading
+        self.replace = replace
+        self.failures: Failures = {}  # so that none is tried twice
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, Failures]:
+        tried = {}
+        while len(tried) < (len(self) if self.replace and self.reading.skip else 1):
+            if index not in self.failures:
+                try:
+                    with pixel_limit(self.reading.max_pixels):
+                        return self.samples[index], tried
+                except UnreadableImageError as error:
+                    # a new one, as this one's traceback would keep what was read
+                    self.failures[index] = UnreadableImageError(*error.args)
+            tried[index] = self.failures[index]
+            index = (index + 1) % len(self)
+        return None, tried
+
+
+class ReadableLoader(DataLoader):
+    """Batches of a data set's images that can be read.
+
+    Args:
+        unreadable: takes those that cannot.
+        args, kwargs: of a `DataLoader` of `ReadableSamples`.
+
+    Attributes:
+        failures: the images that could not be read, by index.
+    """
+
+    def __init__(self, *args: Any, unreadable: UnreadableImages, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.unreadable = unreadable
+        self.failures: Failures = {}
+
+    @classmethod
+    def like(
+        cls, loader: DataLoader, unreadable: UnreadableImages, replace: bool = False
+    ) -> "ReadableLoader":
+        """The batches of another loader; `replace` is that of `ReadableSamples`."""
+        return cls(
+            ReadableSamples(loader.dataset, unreadable.reading, replace),
+            batch_sampler=loader.batch_sampler,
+            unreadable=unreadable,
+            **readable_options(loader),
+        )
+
+    def __iter__(self) -> Iterator:
+        empty = True
+        for batch, failures in super().__iter__():
+            self.failures |= failures
+            self.unreadable.add(failures.values())
+            if batch is not None:
+                empty = False
+                yield batch
+        if empty and self.failures:
+            raise self.unreadable.none_left()
+
+
+def readable_options(loader: DataLoader) -> dict[str, Any]:
+    """The worker options of a loader, for one of `ReadableSamples`."""
+    options = worker_options(loader)
+    return options | {"collate_fn": partial(collate_readable, options["collate_fn"])}
+
+
+def collate_readable(collate: Callable, items: list[tuple[Any, Failures]]) -> tuple[Any, Failures]:
+    """A batch, None without any sample, and what could not be read for it."""
+    samples = [sample for sample, _ in items if sample is not None]
+    failures = {index: error for _, failed in items for index, error in failed.items()}
+    return (collate(samples) if samples else None), failures
+
+
+def without_images(samples: Dataset, left_out: Collection[int]) -> Dataset:
+    """A copy of an image folder, or of solo-learn's HDF5 data set, without some of its images."""
+    samples = copy.copy(samples)
+    for name in ("samples", "_data"):
+        if hasattr(samples, name):
+            kept = [one for i, one in enumerate(getattr(samples, name)) if i not in left_out]
+            setattr(samples, name, kept)
+    return samples
