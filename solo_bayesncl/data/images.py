@@ -180,6 +180,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     elif image.mode in ("I", "F"):
         image = Image.fromarray(_scaled(np.asarray(image)))
     image = image.convert("RGB")
+    image.info = {}  # the orientation, which is no longer true
     return image if turn is None else image.transpose(turn)
 
 
