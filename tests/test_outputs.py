@@ -1,12 +1,11 @@
 """Sets of files: of processes that write one at once, the whole set of one is left."""
 
-import json
 import multiprocessing
 
 import pytest
 
 from solo_bayesncl import files
-from solo_bayesncl.outputs import write_together
+from solo_bayesncl.outputs import locked, write_together
 
 NAMES = ("record.json", "figures/a.json", "b.json")
 
@@ -16,19 +15,19 @@ def write_often(folder, number: int) -> None:
         with write_together(folder, "record.json") as together:
             for name in NAMES:
                 files.write_json(together / name, {"by": number})
+        with locked(folder / ".record.json.lock"):
+            assert len({files.read_json(folder / name)["by"] for name in NAMES}) == 1
 
 
-def test_sets_of_two_processes_are_not_mixed(tmp_path):
+def test_sets_of_several_processes_are_not_mixed(tmp_path):
     fork = multiprocessing.get_context("fork")
-    for _ in range(3):
-        processes = [fork.Process(target=write_often, args=(tmp_path, n)) for n in range(3)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-            assert process.exitcode == 0
-        assert len({json.loads((tmp_path / name).read_text())["by"] for name in NAMES}) == 1
-        assert {path.name for path in tmp_path.iterdir()} == {"record.json", "b.json", "figures"}
+    processes = [fork.Process(target=write_often, args=(tmp_path, n)) for n in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"record.json", "b.json", "figures"}
 
 
 def test_set_that_cannot_be_written_leaves_the_old_one(tmp_path):

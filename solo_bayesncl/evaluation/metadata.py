@@ -53,7 +53,7 @@ def read_table(path: Path) -> Table:
     try:
         text = _decoded(path)
         separator = _separator(path, text)
-        lines = list(csv.reader(io.StringIO(text), delimiter=separator))
+        lines = list(csv.reader(io.StringIO(text, newline=None), delimiter=separator))
     except (OSError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}.") from error
     header, *lines = [[cell.strip() for cell in line] for line in lines]
