@@ -48,6 +48,7 @@ def test_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch,
     def unsupported(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
+    caplog.set_level("WARNING", "solo_bayesncl")
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with locked(tmp_path):
         pass

@@ -76,7 +76,7 @@ def fit(
         if cfg.checkpoint.enabled:
             trainer.callbacks.append(_checkpointer(cfg, folder))
         try:
-            with interruptible(trainer), data_errors_as_input_errors(cfg):
+            with data_errors_as_input_errors(cfg), interruptible(trainer):
                 if isinstance(train_loader, DataLoader):
                     train_loader = SeededLoader.like(train_loader, cfg.seed, trainer)
                 else:

@@ -1,7 +1,6 @@
 """Killed, ended or stopped at any moment, and continued: the same weights to the last bit."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import environment, only_run
+from conftest import SUPPORT, environment, only_run
 from small_runs import MOMENTS, arguments, assert_same_training, at, kill_at
 
 from solo_bayesncl.__main__ import main
@@ -28,14 +27,13 @@ def undisturbed(images, tmp_path_factory):
 
 def test_run_killed_at_five_moments_ends_as_if_undisturbed(images, tmp_path, undisturbed):
     """`kill -9` in a step, between epochs, within the writing of files; one after another."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["small_runs"])
     typed = arguments(images, tmp_path, EPOCHS)
-    for moment in MOMENTS:
-        process = context.Process(target=kill_at, args=(moment, typed))
-        process.start()
-        process.join(120)
-        assert process.exitcode == -signal.SIGKILL, moment
+    done = subprocess.run(
+        [sys.executable, SUPPORT / "kills_worker.py", *typed],
+        capture_output=True, text=True, env=environment(PYTHONPATH=os.pathsep.join(sys.path)),
+        check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [f"{moment} -9" for moment in MOMENTS], done.stderr
     assert main(typed) == 0
     run = only_run(tmp_path, "bayesncl")
     assert_same_training(run, undisturbed)
