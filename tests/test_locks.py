@@ -27,7 +27,7 @@ def test_second_process_is_told_who_works_in_the_folder(tmp_path):
             pass
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("fork", [False, True])

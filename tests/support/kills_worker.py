@@ -13,4 +13,4 @@ if __name__ == "__main__":
         if process == 0:
             kill_at(moment, sys.argv[1:])
         _, status = os.waitpid(process, 0)
-        print(moment, os.waitstatus_to_exitcode(status))
+        sys.stdout.write(f"{moment} {os.waitstatus_to_exitcode(status)}\n")

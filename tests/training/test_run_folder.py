@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import only_run
-from small_runs import arguments, assert_same_training, at, checkpoint_of, rows
+from small_runs import arguments, assert_same_training, at, checkpoint_of
 
 from solo_bayesncl import runs
 from solo_bayesncl.__main__ import main
@@ -178,7 +178,7 @@ def test_state_of_another_optimizer_is_refused(images, out, capsys, recorded):
 # --- damaged checkpoints
 
 
-def test_damaged_last_checkpoint_is_trained_again_from_the_one_before(images, out, finished, capsys):
+def test_damaged_last_checkpoint_is_trained_again(images, out, finished, capsys):
     run = only_run(out, "bayesncl")
     last = next(run.glob("*-ep=1.ckpt"))
     last.write_bytes(last.read_bytes()[:1000])
