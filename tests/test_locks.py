@@ -27,7 +27,7 @@ def test_second_process_is_told_who_works_in_the_folder(tmp_path):
             pass
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("fork", [False, True])
@@ -48,6 +48,7 @@ def test_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch,
     def unsupported(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
+    caplog.set_level("WARNING", "solo_bayesncl")
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with locked(tmp_path):
         pass

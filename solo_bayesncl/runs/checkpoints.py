@@ -54,7 +54,7 @@ def load_checkpoint(path: Path, untrusted: bool = False) -> dict:
 
 
 def require_whole(path: Path) -> None:
-    """Raises `InputError` if a checkpoint is incomplete or has wrong checksums, which torch ignores.
+    """Raises `InputError` if a file is incomplete or has a wrong checksum, which torch ignores.
 
     A file is read once, as long as it does not change.
     """

@@ -43,14 +43,17 @@ def interruptible(trainer: Any) -> Iterator[None]:
         kill_with_parent()()
     try:
         yield
-    except BaseException as error:
+    except BaseException as raised:
+        error = raised
+        if type(raised).__name__ == "DeadlockDetectedException":  # of Lightning 1, for any error
+            error = raised.__context__
         for process in getattr(trainer.strategy.launcher, "procs", []):  # as of Lightning 2
             process.kill()  # it may wait for this one
         if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None  # Lightning 2.6 exits
         if type(error).__name__ == "SIGTERMException":  # of Lightning 2, whose status is 0
             raise Terminated from None
-        raise
+        raise error from error.__cause__
     finally:
         if handled:
             signal.signal(signal.SIGTERM, terminate)

@@ -49,11 +49,9 @@ class CurvesLogger(_loggers.CSVLogger):
 
         Lightning logs them after its callbacks, to the same row.
         """
-        values = {
-            name: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name.endswith("_epoch")
-        }
+        # what Lightning is about to log; its public properties also hold values of earlier epochs
+        logged = trainer._logger_connector.metrics["log"]
+        values = {name: float(value) for name, value in logged.items()}
         if values:
             values["epoch"] = trainer.current_epoch
             self.log_metrics(values, step=trainer.global_step - 1)

@@ -84,8 +84,8 @@ def fit(
         unreadable = UnreadableImages(reading, folder.path / RECORD)
         try:
             with (
-                interruptible(trainer),
                 data_errors_as_input_errors(cfg),
+                interruptible(trainer),
                 pixel_limit(reading.max_pixels),
             ):
                 if isinstance(train_loader, DataLoader):

@@ -44,6 +44,7 @@ DAMAGES = (truncate, empty, zero, flip)
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_checkpoint_is_passed_over_with_a_warning(run, damage, caplog):
+    caplog.set_level("WARNING", "solo_bayesncl")
     damage(run / "x-ep=2.ckpt")
     assert runs.Run.open(run).checkpoint == run / "x-ep=1.ckpt"
     assert f"{run / 'x-ep=2.ckpt'} cannot be read as a checkpoint: it is damaged" in caplog.text

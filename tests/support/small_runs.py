@@ -117,6 +117,18 @@ def _before_renaming(patch: pytest.MonkeyPatch, happen: Callable[[], None]) -> N
     patch.setattr(Path, "replace", rename)
 
 
+def _after_renaming(patch: pytest.MonkeyPatch, happen: Callable[[], None]) -> None:
+    replace = Path.replace
+
+    def rename(self, target):
+        renamed = replace(self, target)
+        if self.suffix == PARTIAL:
+            happen()
+        return renamed
+
+    patch.setattr(Path, "replace", rename)
+
+
 def _in_curves(patch: pytest.MonkeyPatch, happen: Callable[[], None]) -> None:
     flush = files.flush
 
@@ -133,6 +145,7 @@ MOMENTS = {
     "between epochs": _between_epochs,
     "in the middle of a checkpoint": _in_checkpoint,
     "before a checkpoint is renamed": _before_renaming,
+    "after a checkpoint is renamed": _after_renaming,
     "after the curves are written": _in_curves,
 }
 

@@ -1,16 +1,17 @@
 """Killed, ended or stopped at any moment, and continued: the same weights to the last bit."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
-from conftest import environment, only_run
-from small_runs import MOMENTS, arguments, assert_same_training, at, kill_at
+from conftest import SUPPORT, environment, only_run
+from small_runs import MOMENTS, arguments, assert_same_training, at
 
 from solo_bayesncl.__main__ import main
 
@@ -28,14 +29,13 @@ def undisturbed(images, tmp_path_factory):
 
 def test_run_killed_at_five_moments_ends_as_if_undisturbed(images, tmp_path, undisturbed):
     """`kill -9` in a step, between epochs, within the writing of files; one after another."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["small_runs"])
     typed = arguments(images, tmp_path, EPOCHS)
-    for moment in MOMENTS:
-        process = context.Process(target=kill_at, args=(moment, typed))
-        process.start()
-        process.join(120)
-        assert process.exitcode == -signal.SIGKILL, moment
+    done = subprocess.run(
+        [sys.executable, SUPPORT / "kills_worker.py", *typed],
+        capture_output=True, text=True, env=environment(PYTHONPATH=os.pathsep.join(sys.path)),
+        check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [f"{moment} -9" for moment in MOMENTS], done.stderr
     assert main(typed) == 0
     run = only_run(tmp_path, "bayesncl")
     assert_same_training(run, undisturbed)
@@ -62,28 +62,25 @@ def test_signal_ends_training_with_its_status_and_nothing_half_written(
     assert_same_training(run, undisturbed)
 
 
-def processes_with(mark: str) -> list[int]:
-    """Processes, except this one, with a text in their environment or arguments."""
+def processes_with(variable: str) -> list[str]:
+    """Processes, except this one, with a variable in their environment."""
     found = []
-    for folder in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{folder}/environ", "rb") as file:
-                if folder.isdigit() and mark.encode() in file.read():
-                    found.append(int(folder))
-        except OSError:
-            continue
-    return [pid for pid in found if pid != os.getpid()]
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if variable.encode() in (folder / "environ").read_bytes():
+                found.append(folder.name)
+    return [process for process in found if process != str(os.getpid())]
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_one_that_launched_it(images, tmp_path, sign):
     """DDP over gloo: the signal goes to the parent alone."""
     more = ["devices=2", "optimizer.batch_size=8", "max_epochs=50"]
-    mark = f"MARK_OF_THIS_TEST={tmp_path}"
+    mark = f"OF_THIS_TEST={tmp_path}"
     process = subprocess.Popen(
         [sys.executable, "-m", "solo_bayesncl", *arguments(images, tmp_path, *more)],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env=environment(MARK_OF_THIS_TEST=str(tmp_path), PYTHONPATH=os.environ["PYTHONPATH"]),
+        env=environment(OF_THIS_TEST=str(tmp_path)),
     )  # fmt: skip
     deadline = time.monotonic() + 200
     while not list(tmp_path.glob("bayesncl/*/*.ckpt")):

@@ -178,9 +178,7 @@ def test_state_of_another_optimizer_is_refused(images, out, capsys, recorded):
 # --- damaged checkpoints
 
 
-def test_damaged_last_checkpoint_is_trained_again_from_the_one_before(
-    images, out, finished, capsys
-):
+def test_damaged_last_checkpoint_is_trained_again(images, out, finished, capsys):
     run = only_run(out, "bayesncl")
     last = next(run.glob("*-ep=1.ckpt"))
     last.write_bytes(last.read_bytes()[:1000])
