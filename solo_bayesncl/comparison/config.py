@@ -14,7 +14,7 @@ from pydantic import (
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.overrides import key_of
-from solo_bayesncl.recipes.schema import MAX_SEED, Seed
+from solo_bayesncl.recipes.schema import MAX_SEED, PathName, Seed
 from solo_bayesncl.recipes.validation import ClosedSection, accepts
 
 _BUILD_ON_METHODS = (
@@ -78,9 +78,9 @@ class EvaluationSection(ComparisonSection):
 
     model_config = ConfigDict(title="evaluation")
 
-    metadata: str | None = None
+    metadata: PathName | None = None
     reference: str | None = None
-    reference_weights: str | None = None
+    reference_weights: PathName | None = None
     device: str | None = None
     precision: str | None = None
     workers: int | None = None
@@ -105,10 +105,10 @@ class ComparisonConfig(ComparisonSection):
 
     methods: Names
     seeds: Seeds
-    out: Annotated[str, accepts(f"the folder to write to {_BUILD_ON_METHODS}")]
+    out: Annotated[PathName, accepts(f"the folder to write to {_BUILD_ON_METHODS}")]
     recipes: Any = None
-    pretrain: Annotated[str, accepts(f"a folder of recipes {_BUILD_ON_METHODS}")]
-    linear: Annotated[str, accepts("a folder of recipes")] | None = None
+    pretrain: Annotated[PathName, accepts(f"a folder of recipes {_BUILD_ON_METHODS}")]
+    linear: Annotated[PathName, accepts("a folder of recipes")] | None = None
     variants: dict[str, Variant] = Field({})
     grid: Any = None  # written out as variants by `grids.expand_grid`
     overrides: Overrides = Field([])

@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
-PathName = Annotated[str, accepts("a path")]
+PathName = Annotated[str, Field(min_length=1), accepts("a path", format="path")]
 Channels = Annotated[list[float], Field(min_length=3, max_length=3), accepts("three numbers")]
 # an absent section lacks each of its required keys
 REQUIRED_SECTION = Field({}, validate_default=True)
@@ -107,6 +107,7 @@ class LinearScheduler(Scheduler):
 
 
 class Checkpoint(Section):
+    dir: PathName | None = None
     frequency: Count | None = None
 
 
@@ -139,6 +140,7 @@ class Recipe(Section):
     scheduler: Scheduler = REQUIRED_SECTION
     checkpoint: Checkpoint = Checkpoint()
     wandb: dict[str, Any] = Field({})
+    resume_from_checkpoint: PathName | None = None
     seed: Seed | None = None
     max_epochs: Count
     check_val_every_n_epoch: Count | None = None

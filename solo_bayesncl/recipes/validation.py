@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
-from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema
 
 from solo_bayesncl.errors import InputError
 
@@ -40,14 +41,26 @@ class Section(ClosedSection):
         }
 
 
-def accepts(words: str) -> WithJsonSchema:
-    """Annotates a type with its accepted values in words, where its constraints lack them."""
-    return WithJsonSchema({"accepted": words})
+class accepts:  # noqa: N801 -- an annotation, as pydantic's own functions
+    """Annotates a type with its accepted values in words, where its constraints lack them.
+
+    Args:
+        words: the values, e.g. "a path".
+        format: of the type's JSON schema, e.g. `path`.
+    """
+
+    def __init__(self, words: str, format: str | None = None):
+        self.extra = {"accepted": words} | ({"format": format} if format else {})
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(core_schema), **self.extra}
 
 
 def accepted_values(model: type[BaseModel], key: str) -> str:
     """The accepted values of a key in words, as messages and documentation give them."""
-    schema = _Schema(model)
+    schema = ModelSchema(model)
     return schema.words(schema.root["properties"][key])
 
 
@@ -67,12 +80,12 @@ def validate(model: type[Model], values: Mapping[str, Any], prefix: str = "") ->
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        schema = _Schema(model)
+        schema = ModelSchema(model)
         lines = [schema.message(details, values, prefix) for details in error.errors()]
         raise InputError("\n".join(dict.fromkeys(lines))) from error
 
 
-class _Schema:
+class ModelSchema:
     """The JSON schema of a model: where pydantic keeps the constraints of nested values."""
 
     def __init__(self, model: type[BaseModel]):
@@ -97,27 +110,29 @@ class _Schema:
 
     def words(self, schema: JsonSchema) -> str:
         """The accepted values, e.g. "an integer of at least 1 or null"."""
-        return " or ".join(_words(branch) for branch in self._branches(schema))
+        if "accepted" in schema:
+            return schema["accepted"]
+        return " or ".join(_words(branch) for branch in self.branches(schema))
 
-    def _branches(self, schema: JsonSchema) -> list[JsonSchema]:
+    def branches(self, schema: JsonSchema) -> list[JsonSchema]:
         """The alternatives of a union, references followed."""
         name = schema.get("$ref", "").rpartition("/")[2]
         schema = self.root.get("$defs", {}).get(name, schema)
         alternatives = schema.get("anyOf")
-        return [b for a in alternatives for b in self._branches(a)] if alternatives else [schema]
+        return [b for a in alternatives for b in self.branches(a)] if alternatives else [schema]
 
     def _inside(self, schema: JsonSchema, part: str | int) -> JsonSchema | None:
         """The schema of a key of a section, or of a section in a list or under any name."""
-        for branch in self._branches(schema):
+        for branch in self.branches(schema):
             if part in branch.get("properties", {}):
                 return branch["properties"][part]
             inner = branch.get("items" if isinstance(part, int) else "additionalProperties")
-            if isinstance(inner, dict) and any("properties" in b for b in self._branches(inner)):
+            if isinstance(inner, dict) and any("properties" in b for b in self.branches(inner)):
                 return inner
         return None
 
     def _unknown_key(self, path: list[str], key: str, schema: JsonSchema) -> str:
-        section = next(branch for branch in self._branches(schema) if "properties" in branch)
+        section = next(branch for branch in self.branches(schema) if "properties" in branch)
         properties = section["properties"].items()
         names = [name for name, field in properties if not field.get("internal")]
         near = difflib.get_close_matches(key, names, n=1)
