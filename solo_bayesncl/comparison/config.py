@@ -14,8 +14,8 @@ from pydantic import (
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.overrides import key_of
-from solo_bayesncl.recipes.schema import MAX_SEED, PathName, Seed
-from solo_bayesncl.recipes.validation import ClosedSection, accepts
+from solo_bayesncl.recipes.validation import Section, accepts
+from solo_bayesncl.recipes.values import MAX_SEED, PathName, Seed
 
 _BUILD_ON_METHODS = (
     "(a file of your own begins with `defaults: [methods, _self_]`, which has all keys)"
@@ -42,7 +42,7 @@ Seeds = Annotated[
 Overrides = Annotated[list[str], accepts("a list of overrides, ['key=value',...]")]
 
 
-class ComparisonSection(ClosedSection):
+class ComparisonSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, values: Any) -> Any:
@@ -59,7 +59,7 @@ class Variant(ComparisonSection):
     overrides: Overrides = Field([])
 
 
-class Grid(ClosedSection):
+class Grid(Section):
     """One variant for every combination of values."""
 
     model_config = ConfigDict(title="a grid")

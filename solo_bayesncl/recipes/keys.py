@@ -1,44 +1,30 @@
 """Which keys of a recipe or a comparison hold paths, and which hold text."""
 
-from collections.abc import Iterator
 from functools import cache
 
 from pydantic import BaseModel
 
-from solo_bayesncl.recipes.validation import JsonSchema, ModelSchema
+from solo_bayesncl.recipes.model_schema import JsonSchema, ModelSchema
 
 
 @cache
 def path_keys(model: type[BaseModel]) -> tuple[str, ...]:
     """The dotted keys whose values are paths, e.g. `data.train_path`."""
     return tuple(
-        key for key, kinds in _leaves(model) if any(k.get("format") == "path" for k in kinds)
+        key
+        for key, kinds in ModelSchema(model).leaves()
+        if any(kind.get("format") == "path" for kind in kinds)
     )
 
 
 @cache
 def text_keys(model: type[BaseModel]) -> tuple[str, ...]:
-    """The dotted keys that take text, paths and names among them, and nothing else but null."""
-    return tuple(key for key, kinds in _leaves(model) if all(map(_is_text, kinds)))
+    """The dotted keys that take text and nothing else but null: paths, names, one of several."""
+    return tuple(key for key, kinds in ModelSchema(model).leaves() if all(map(_is_text, kinds)))
 
 
 def _is_text(kind: JsonSchema) -> bool:
-    if "enum" in kind or "const" in kind:
-        return all(isinstance(value, str) for value in kind.get("enum", [kind.get("const")]))
+    choices = kind.get("enum", [kind["const"]] if "const" in kind else [])
+    if choices:
+        return all(isinstance(choice, str) for choice in choices)
     return kind.get("type") in ("string", "null")
-
-
-def _leaves(model: type[BaseModel]) -> Iterator[tuple[str, list[JsonSchema]]]:
-    """The keys that are no sections, with the alternatives that each accepts."""
-    schema = ModelSchema(model)
-
-    def walk(prefix: str, properties: JsonSchema) -> Iterator[tuple[str, list[JsonSchema]]]:
-        for name, field in properties.items():
-            alternatives = schema.branches(field)
-            sections = [kind for kind in alternatives if "properties" in kind]
-            for section in sections:
-                yield from walk(f"{prefix}{name}.", section["properties"])
-            if not sections:
-                yield f"{prefix}{name}", alternatives
-
-    yield from walk("", schema.root["properties"])

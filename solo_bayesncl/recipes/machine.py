@@ -39,7 +39,7 @@ def fit_to_machine(cfg: DictConfig) -> None:
     cfg.precision = lightning_2_name(cfg.get("precision", "32-true"))
     if cfg.accelerator == "cpu":
         if cfg.precision == "16-mixed":
-            _logger.info("precision=16-mixed runs as bf16-mixed on the CPU.")
+            _logger.info("precision=16-mixed runs as bf16-mixed on the CPU.", extra={"once": True})
             cfg.precision = "bf16-mixed"
         if cfg.get("sync_batchnorm") and cfg.strategy == "auto":
             cfg.sync_batchnorm = False  # there is one process

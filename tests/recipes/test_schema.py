@@ -1,5 +1,9 @@
 """What a recipe and a comparison may say: every wrong value becomes a line of one message."""
 
+import inspect
+import os
+from pathlib import Path
+
 import pytest
 from conftest import RECIPES
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -7,13 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.comparison.config import ComparisonConfig, split_overrides
 from solo_bayesncl.comparison.grids import expand_grid
 from solo_bayesncl.errors import InputError, prefix_errors
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.method_kwargs import METHODS, fill_method_kwargs
 from solo_bayesncl.recipes.overrides import key_of, quote, quote_paths, split_arguments
+from solo_bayesncl.recipes.own_keys import validate_with_own_keys
 from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe
+from solo_bayesncl.recipes.solo_learn_kwargs import SoloLearnKwargs
+from solo_bayesncl.recipes.trainer_settings import TrainerSettings
 from solo_bayesncl.recipes.validation import validate
 
 WIDTHS = {"proj_hidden_dim": 8, "proj_output_dim": 4, "temperature": 1}
@@ -36,7 +44,7 @@ def test_every_wrong_value_is_a_line_of_one_message():
         "data.format='zip': give one of image_folder, dali, h5.",
         "optimizer.lr=-1: give a number of at least 0.",
         "seed=1.5: give an integer from 0 to 4294967295 or null.",
-        "augmentations.0.mean=[1]: give three numbers or null.",
+        "augmentations.0.mean=[1]: give three numbers from 0 to 1 or null.",
     ]
 
 
@@ -46,7 +54,7 @@ def test_every_wrong_value_is_a_line_of_one_message():
         ("~optimizer.lr", "optimizer.lr is missing: give a number of at least 0."),
         ("optimizer.lr=null", "optimizer.lr is missing: give a number of at least 0."),
         ("data.train_path=???", "data.train_path is missing: give a path."),
-        ("optimizer=null", "optimizer=None: give a section with keys of its own."),
+        ("optimizer=null", "optimizer=None: give a section with name, batch_size, lr,"),
         ("max_epochs=True", "max_epochs=True: give an integer of at least 1."),
         ("max_epochs=2.0", "max_epochs=2.0: give an integer of at least 1."),
         ("optimizer.lr=nan", "optimizer.lr=nan: give a number of at least 0."),
@@ -64,14 +72,71 @@ def test_solo_learns_word_for_no_path_is_not_a_path():
     assert message(LinearRecipe, cfg) == "pretrained_feature_extractor is missing: give a path."
 
 
-def test_recipes_may_have_more_keys_but_method_kwargs_may_not():
-    assert validate(PretrainRecipe, recipe("++optimizer.beta=1", "++mine.x=2")).mine == {"x": 2}
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("++max_epoch=3", "max_epoch is not a setting of a recipe. Did you mean max_epochs?"),
+        ("++batch_size=3", "batch_size is not a setting of a recipe. Did you mean optimizer.batch"),
+        ("++optimizer.lrr=1", "optimizer.lrr is not a setting of optimizer. Did you mean optimiz"),
+        ("++optimizer.beta=1", "optimizer.beta is not a setting of optimizer. Remove it. Its sett"),
+        ("++augmentations.0.rrc.scale=1", "augmentations.0.rrc.scale is not a setting of augment"),
+        ("++wandb.group=x", "wandb.group is not a setting of wandb. Remove it. Its settings are:"),
+        ("++data.crop_size=8", "data.crop_size is not a setting of data. Did you mean augmentati"),
+    ],
+)
+def test_misspelt_key_is_answered_with_the_nearest(change, expected):
+    with pytest.raises(InputError) as error:
+        validate_with_own_keys(PretrainRecipe, recipe(change))
+    assert str(error.value).startswith(expected)
+
+
+def test_misspelt_key_of_a_method_is_answered_with_the_nearest():
     expected = (
         "method_kwargs.temprature is not a setting of method: ncl_supcon. Did you mean "
         "method_kwargs.temperature? Its settings are: proj_hidden_dim, "
     )
     wrong = {**WIDTHS, "temprature": 1}
     assert message(METHODS["ncl_supcon"], wrong, "method_kwargs").startswith(expected)
+
+
+@pytest.mark.parametrize("change", ["++mine.x=2", "++dataset_root=/data", "++crop_size=16"])
+def test_a_key_of_ones_own_is_named_and_kept(change, caplog):
+    """`crop_size` would be a slip, if the recipe had not the value: it may have it from there."""
+    cfg = recipe(change)
+    assert validate_with_own_keys(PretrainRecipe, cfg).method == "ncl"
+    key = change.lstrip("+").partition("=")[0].partition(".")[0]
+    assert f"such as ${{{key}}} reads them: {key}" in caplog.text
+    assert key in cfg
+
+
+def test_settings_of_lightning_are_those_of_its_trainer():
+    accepted = inspect.signature(adapter().pl.Trainer.__init__).parameters
+    ours = {
+        *("self", "logger", "callbacks", "plugins", "enable_checkpointing"),
+        *("use_distributed_sampler", "replace_sampler_ddp", "resume_from_checkpoint"),
+    }
+    deprecated = {
+        *("gpus", "tpu_cores", "ipus", "num_processes", "auto_select_gpus", "amp_backend"),
+        *("amp_level", "auto_lr_find", "auto_scale_batch_size", "multiple_trainloader_mode"),
+    }
+    newer = {"enable_autolog_hparams", "model_registry"}
+    assert accepted.keys() - TrainerSettings.model_fields.keys() <= ours | deprecated | newer
+
+
+@pytest.mark.skipif("SOLO_LEARN_CHECKOUT" not in os.environ, reason="needs solo-learn's recipes")
+@pytest.mark.parametrize("kind", ["pretrain", "linear", "finetune"])
+def test_every_recipe_of_solo_learn_is_accepted(kind):
+    scripts = Path(os.environ["SOLO_LEARN_CHECKOUT"], "scripts", kind)
+    files = [path for path in scripts.glob("*/*.yaml") if "defaults" in path.read_text()]
+    assert len(files) > 1
+    for path in files:
+        typed = [] if kind == "pretrain" else ["pretrained_feature_extractor=x"]
+        cfg = compose_recipe(str(path.parent), path.stem, typed)
+        if kind != "pretrain":
+            validate_with_own_keys(LinearRecipe, cfg)
+            continue
+        validate_with_own_keys(PretrainRecipe, cfg)
+        validate_with_own_keys(SoloLearnKwargs, cfg.get("method_kwargs") or {}, "method_kwargs")
 
 
 def test_interpolations_are_resolved_before_they_are_checked():
@@ -102,7 +167,7 @@ def test_filling_adds_defaults_and_keeps_what_is_given():
         ({"overrides": "x=1"}, "overrides='x=1': give a list of overrides, ['key=value',...]."),
         ({"evaluation": 5}, "evaluation=5: give a section with metadata, reference,"),
         ({"evaluation": {"workers": "two"}}, "evaluation.workers='two': give an integer"),
-        ({"evaluation": {"metadata": 5}}, "evaluation.metadata=5: give text or null."),
+        ({"evaluation": {"metadata": 5}}, "evaluation.metadata=5: give a path or null."),
         ({"evaluation": {"speed": 1}}, "evaluation.speed is not a setting of evaluation. Remove"),
         ({"job": 3}, "job=3: give a section with method and seed."),
         ({"job": {"method": "ncl"}}, "job.method=ncl job.seed=None: give one of methods=['ncl']"),

@@ -1,0 +1,56 @@
+"""The keys of `method_kwargs` of solo-learn's own methods, which check little of it themselves."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from solo_bayesncl.recipes.validation import Section, accepts
+from solo_bayesncl.recipes.values import Amount, Count, Positive, UnitInterval, WholeNumber
+
+Prototypes = Annotated[Count | list[Count], accepts("an integer of at least 1, or a list of them")]
+
+
+class SoloLearnKwargs(Section):
+    """Of all methods together: a comparison gives several methods one recipe."""
+
+    proj_hidden_dim: Count | None = None
+    proj_output_dim: Count | None = None
+    pred_hidden_dim: Count | None = None
+    temperature: Positive | None = None
+    queue_size: Count | None = None
+    # barlow_twins
+    lamb: Amount | None = None
+    scale_loss: Amount | None = None
+    # vicreg, vibcreg
+    sim_loss_weight: Amount | None = None
+    var_loss_weight: Amount | None = None
+    cov_loss_weight: Amount | None = None
+    iternorm: bool | None = None
+    # wmse
+    whitening_iters: Count | None = None
+    whitening_size: Count | None = None
+    whitening_eps: Amount | None = None
+    # swav, deepclusterv2, dino
+    num_prototypes: Prototypes | None = None
+    sk_iters: Count | None = None
+    sk_epsilon: Positive | None = None
+    freeze_prototypes_epochs: WholeNumber | None = None
+    epoch_queue_starts: WholeNumber | None = None
+    kmeans_iters: Count | None = None
+    clip_grad: Amount | None = None
+    freeze_last_layer: WholeNumber | None = None
+    norm_last_layer: bool | None = None
+    use_bn_in_head: bool | None = None
+    student_temperature: Positive | None = None
+    teacher_temperature: Positive | None = None
+    warmup_teacher_temperature: Positive | None = None
+    warmup_teacher_temperature_epochs: WholeNumber | None = None
+    # ressl
+    temperature_q: Positive | None = None
+    temperature_k: Positive | None = None
+    # mae
+    mask_ratio: Annotated[UnitInterval, Field(lt=1)] | None = None
+    norm_pix_loss: bool | None = None
+    decoder_embed_dim: Count | None = None
+    decoder_depth: Count | None = None
+    decoder_num_heads: Count | None = None
