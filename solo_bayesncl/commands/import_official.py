@@ -3,9 +3,9 @@
 solo-bayesncl import OFFICIAL.ckpt --out DIR [--config-path DIR --config-name NAME] [key=value ...]
 """
 
-import argparse
 from pathlib import Path
 
+from solo_bayesncl.arguments import ArgumentParser
 from solo_bayesncl.console import log
 from solo_bayesncl.errors import InputError
 
@@ -23,8 +23,8 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="solo-bayesncl import",
         description="Turn a checkpoint of the official code into a run. Its settings are those of "
         "the args.json beside it, or of a recipe completed from the weights.",

@@ -58,7 +58,9 @@ class Run:
                 "its checkpoints; without it the model cannot be rebuilt."
             )
         cfg = OmegaConf.create(settings)
-        OmegaConf.resolve(cfg)  # a sweep of solo-learn's script records a recipe's `preset`
+        OmegaConf.resolve(
+            cfg
+        )  # a sweep of solo-learn's script records a recipe's section of presets
         return cls(folder, checkpoint, cfg)
 
     @property

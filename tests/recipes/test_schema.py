@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from solo_bayesncl.comparison.grids import expand_grid
 from solo_bayesncl.errors import InputError, prefix_errors
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.method_kwargs import METHODS, fill_method_kwargs
-from solo_bayesncl.recipes.overrides import key_of, quote, quote_paths, split_arguments
+from solo_bayesncl.recipes.overrides import key_of, quote, read_text, split_arguments
 from solo_bayesncl.recipes.own_keys import validate_with_own_keys
 from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe
 from solo_bayesncl.recipes.solo_learn_kwargs import SoloLearnKwargs
@@ -195,12 +196,24 @@ def test_every_comparison_of_the_package_is_accepted(name):
 
 
 def test_flags_and_overrides_may_alternate():
-    flags, overrides, parsed = split_arguments(
-        ["out=x", "--config-name", "custom", "-m", "~optimizer.kwargs", "--cfg=job", "+a.b=1"]
-    )
-    assert flags == ["--config-name", "custom", "-m", "--cfg=job"]
-    assert overrides == ["out=x", "~optimizer.kwargs", "+a.b=1"]
-    assert (parsed.config_name, parsed.multirun, parsed.config_path) == ("custom", True, None)
+    arguments = ["out=x", "--config-na", "x=1", "--multi", "~optimizer.kwargs", "-c=job", "x=1"]
+    flags, overrides, parsed = split_arguments("compare", arguments)
+    assert flags == ["--cfg", "job", "--multirun", "--config-name", "x=1"]
+    assert overrides == ["out=x", "~optimizer.kwargs", "x=1"]
+    assert (parsed.config_name, parsed.multirun, parsed.config_path) == ("x=1", True, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--config-nme", "ncl"], "pretrain: unrecognized arguments: --config-nme. Did you mean --config-name? See"),
+        (["--config-name"], "argument --config-name/-cn: expected one argument."),
+        (["--config-name", "a", "-cn", "b"], "--config-name is given twice"),
+    ],
+)
+def test_wrong_flag_is_one_message(arguments, expected):
+    with pytest.raises(InputError, match=re.escape(expected)):
+        split_arguments("pretrain", arguments)
 
 
 @pytest.mark.parametrize(
@@ -244,14 +257,50 @@ def test_quoted_text_is_read_back(text):
     assert OverridesParser.create().parse_override(f"name={quote(text)}").value() == text
 
 
-@pytest.mark.parametrize("path", ["it's a=folder [really]", "epoch=3,x.ckpt", "/a b/é", "[a]", "x"])
-def test_paths_are_taken_as_typed(path):
-    assert recipe(f"data.train_path={path}").data.train_path == path
+TYPED = (
+    *("it's a=folder [really]", "epoch=3,x.ckpt", "/a b/é", "[a]", "x", "a,b", "a;b", "a#b", "50%"),
+    *("20240511", "0042", "1e-3", "true", "nan", "photos(1)", "C:\\x\\", "$a", "=x", "a\nb", "{a}"),
+    *("<x>", '"', "a:b", "!", "\udcff", "(1)", "1_000", "2024-05-11"),
+)
 
 
-@pytest.mark.parametrize("override", ["out=a,b", "out='a=b'", "out=null", "lr=[a]", "~out", "out"])
-def test_other_overrides_are_left_alone(override):
-    assert quote_paths([override]) == [override]
+@pytest.mark.parametrize("text", TYPED)
+@pytest.mark.parametrize("key", ["data.train_path", "name", "++wandb.entity"])
+def test_text_is_taken_as_typed(key, text):
+    cfg = recipe(f"{key}={text}")
+    assert OmegaConf.select(cfg, key.lstrip("+")) == text
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_text_of_a_comparison_is_taken_as_typed(text):
+    cfg = compose_recipe("scripts/compare", "demo", [f"out={text}"], (ComparisonConfig,))
+    assert cfg.out == text
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["out='a=b'", "out=null", "lr=[a]", "~out", "lr=1,2", "out=${x}/y", "lr=a b", r"out=a\,b"],
+)
+def test_what_hydra_reads_as_text_or_may_read_otherwise_is_left_alone(override):
+    assert read_text([override], [ComparisonConfig]) == [override]
+
+
+def test_commas_sweep_over_text_if_there_is_a_sweep():
+    assert read_text(["method=ncl,simclr"], sweep=True) == ["method=ncl,simclr"]
+    assert read_text(["method=ncl,simclr"]) == ["method='ncl,simclr'"]
+
+
+def test_what_hydra_cannot_read_is_refused_by_the_schema():
+    assert message(PretrainRecipe, recipe("optimizer.lr=0,1é", "seed=[1")).splitlines() == [
+        "optimizer.lr='0,1é': give a number of at least 0.",
+        "seed='[1': give an integer from 0 to 4294967295 or null.",
+    ]
+
+
+@pytest.mark.parametrize("override", ["lr", "0.1", "a b=1", "=1"])
+def test_what_is_no_override_is_named(override):
+    with pytest.raises(InputError, match=rf"^'{override}' is not an override: give key=value"):
+        read_text([override])
 
 
 def test_errors_say_what_they_are_about():
@@ -262,7 +311,7 @@ def test_errors_say_what_they_are_about():
 def test_home_folder_in_a_path_is_expanded(monkeypatch):
     """A shell does not expand it behind `key=`, and a folder named `~` is dangerous to remove."""
     monkeypatch.setenv("HOME", "/home/a b")
-    assert quote_paths(["checkpoint.dir=~/runs", "name=~x"]) == [
+    assert read_text(["checkpoint.dir=~/runs", "name=~x"]) == [
         "checkpoint.dir='/home/a b/runs'",
-        "name=~x",
+        "name='~x'",
     ]
