@@ -1,5 +1,6 @@
 """The keys of a comparison's configuration, with the values they accept."""
 
+import difflib
 import re
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from pydantic import (
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.overrides import key_of
+from solo_bayesncl.recipes.own_keys import SIMILAR
+from solo_bayesncl.recipes.schema import PretrainRecipe
 from solo_bayesncl.recipes.validation import Section, accepts
 from solo_bayesncl.recipes.values import MAX_SEED, PathName, Seed
 
@@ -139,6 +142,15 @@ class ComparisonConfig(ComparisonSection):
         return self
 
 
+def _refuse_misspelt(section: str) -> None:
+    """Raises `InputError` for what resembles a key of a comparison and is none of a recipe."""
+    if section in (known := {*ComparisonConfig.model_fields, *PretrainRecipe.model_fields}):
+        return
+    near = difflib.get_close_matches(section, known, n=1, cutoff=SIMILAR)
+    if near and near[0] in ComparisonConfig.model_fields:
+        raise InputError(f"{section} is not a setting. Did you mean {near[0]}?")
+
+
 def split_overrides(overrides: list[str]) -> tuple[list[str], list[str], list[str]]:
     """Sorts the overrides of the command line by what they are for.
 
@@ -147,11 +159,12 @@ def split_overrides(overrides: list[str]) -> tuple[list[str], list[str], list[st
         probe's recipes, typed behind `linear.`).
 
     Raises:
-        InputError: for an argument that is not an override.
+        InputError: for an argument that is not an override, or a misspelt key of a comparison.
     """
     own, pretrain, linear = [], [], []
     for override in overrides:
         section, _, inner = key_of(override).replace("/", ".").partition(".")
+        _refuse_misspelt(section)
         if section == "linear" and inner:
             linear.append(re.sub("linear[./]", "", override, count=1))
         else:

@@ -12,7 +12,7 @@ from solo_bayesncl.recipes.machine import check_dali
 from solo_bayesncl.recipes.method_kwargs import METHODS, fill_method_kwargs
 from solo_bayesncl.recipes.own_keys import validate_with_own_keys
 from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe, Recipe
-from solo_bayesncl.recipes.solo_learn_kwargs import SoloLearnKwargs
+from solo_bayesncl.recipes.solo_learn_kwargs import check_solo_learn_kwargs
 
 
 def check_pretrain(cfg: DictConfig, data: bool = True) -> None:
@@ -30,7 +30,7 @@ def check_pretrain(cfg: DictConfig, data: bool = True) -> None:
     if cfg.method in METHODS:
         fill_method_kwargs(cfg)
     else:
-        validate_with_own_keys(SoloLearnKwargs, cfg.method_kwargs, "method_kwargs")
+        check_solo_learn_kwargs(cfg.method_kwargs)
     if data:
         check_dali(cfg)
         _check_folders(recipe)

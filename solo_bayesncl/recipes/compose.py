@@ -1,5 +1,6 @@
 """Finds and composes recipes: YAML files in solo-learn's layout, read by Hydra."""
 
+import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
@@ -28,14 +30,15 @@ HELP = """usage: solo-bayesncl COMMAND --config-path DIR --config-name NAME [key
 
 DIR holds YAML recipes, e.g. scripts/pretrain/cifar; NAME is one of them, e.g. bayesncl.
 Any value of the recipe can be overridden: optimizer.lr=0.2. Hydra's other flags work too:
---cfg job prints the recipe as composed, --multirun runs every combination of values."""
+--cfg job prints the recipe as composed, --multirun runs every combination of values. --debug adds the traceback to an error."""
 
 
-def find_folder(name: str) -> Path:
+def find_folder(name: str, option: str = "--config-path ") -> Path:
     """A folder of recipes: relative to the current folder, else among the package's own.
 
     Args:
-        name: the value of --config-path, e.g. scripts/pretrain/cifar or pretrain/cifar.
+        name: e.g. scripts/pretrain/cifar or pretrain/cifar.
+        option: what the name is given with, for messages.
 
     Raises:
         InputError: if there is no such folder; lists the package's own.
@@ -46,14 +49,16 @@ def find_folder(name: str) -> Path:
         shared = any((folder / f"base/solo_bayesncl_{kind}.yaml").is_file() for kind in KINDS)
         if folder.is_dir() and not shared:  # what data sets share is not a recipe by itself
             return folder.resolve()
+    if path.is_file():
+        raise InputError(f"{option}{name} is a file: give its folder, and its name apart.")
     own = sorted(
         f"scripts/{folder.relative_to(recipe_root())}"
         for folder in recipe_root().glob("*/*")
         if (folder / BASE).is_file()
     )
     raise InputError(
-        f"--config-path {name} is not a folder of recipes. Give one with YAML recipes, or one of "
-        f"the package's own: {', '.join(own)}."
+        f"{option}{name} is not a folder of recipes. Give one with YAML recipes, or one of the "
+        f"package's own: {', '.join(own)}."
     )
 
 
@@ -76,7 +81,7 @@ def compose_recipe(
     path = find_folder(folder)
     typed = read_text(overrides, models)
     _require_name(name, path)
-    with everything_as_input_error(path), _suspended_hydra(), own_composition():
+    with everything_as_input_error(path, models), _suspended_hydra(), own_composition():
         with initialize_config_dir(str(path), version_base="1.2"):
             cfg = compose(name, typed)
         OmegaConf.set_struct(cfg, False)
@@ -145,14 +150,41 @@ def run_with_hydra(
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments]
     # with --multirun, what is raised can be the task's
-    composing = as_input_error if flags.multirun else everything_as_input_error
+    composing = (
+        as_input_error(folder) if flags.multirun else everything_as_input_error(folder, models)
+    )
     try:
-        with composing(folder), own_composition():
+        with composing, own_composition(), _no_output_folder():
             hydra.main(version_base="1.2", config_path=None)(in_hydra)()
     finally:
         sys.argv = command_line
     if failures:
         raise failures[0]
+
+
+@contextmanager
+def _no_output_folder() -> Iterator[None]:
+    """Makes Hydra's defaults those of our recipes: no folder and no log file of its own.
+
+    A recipe and the command line can still set them.
+    """
+    store = ConfigStore.instance()
+    stored = store.load("hydra/config.yaml").node
+    node = copy.deepcopy(stored)
+    node.run.dir, node.output_subdir = ".", None
+    node.sweep.dir, node.sweep.subdir = (
+        "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}",
+        "${hydra.job.num}",
+    )
+    replaced = {"output": None, "hydra_logging": "disabled", "job_logging": "disabled"}
+    node.defaults = [
+        {key: replaced.get(key, value)} for entry in node.defaults for key, value in entry.items()
+    ]
+    store.store(group="hydra", name="config", node=node, provider="hydra")
+    try:
+        yield
+    finally:
+        store.store(group="hydra", name="config", node=stored, provider="hydra")
 
 
 def _require_name(name: str, folder: Path) -> None:

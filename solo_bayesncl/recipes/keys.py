@@ -8,6 +8,12 @@ from solo_bayesncl.recipes.model_schema import JsonSchema, ModelSchema
 
 
 @cache
+def leaf_keys(model: type[BaseModel]) -> tuple[str, ...]:
+    """The dotted keys that are no sections; INDEX stands for the number of an entry of a list."""
+    return tuple(key for key, _ in ModelSchema(model).leaves())
+
+
+@cache
 def path_keys(model: type[BaseModel]) -> tuple[str, ...]:
     """The dotted keys whose values are paths, e.g. `data.train_path`."""
     return tuple(

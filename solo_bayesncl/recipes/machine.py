@@ -79,6 +79,8 @@ def _device_list(devices: object, accelerator: str) -> list[int]:
             "[0,1], or auto."
         )
     devices = [int(device) for device in devices]
+    if len(set(devices)) < len(devices):
+        raise InputError(f"devices={given!r}: one is named twice.")
     if accelerator == "gpu" and max(devices) >= available:
         raise InputError(f"devices={devices}: {available} CUDA device(s) are found, from 0.")
     return devices

@@ -131,8 +131,9 @@ def fill_method_kwargs(cfg: DictConfig) -> DictConfig:
         if key not in cfg.method_kwargs:  # a given one keeps its type: 1 is not 1.0 in a record
             cfg.method_kwargs[key] = value
     if issubclass(model, BayesNCLKwargs):
-        lr = {"gating_head_lr": cfg.optimizer.get("gating_head_lr")}
-        cfg.optimizer.gating_head_lr = validate(GatingHeadOptimizer, lr, "optimizer").gating_head_lr
+        lr = cfg.optimizer.get("gating_head_lr")
+        validate(GatingHeadOptimizer, {"gating_head_lr": lr}, "optimizer")
+        cfg.optimizer.gating_head_lr = lr
     return cfg
 
 

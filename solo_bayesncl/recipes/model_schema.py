@@ -39,8 +39,6 @@ class ModelSchema:
 
     def words(self, schema: JsonSchema) -> str:
         """The accepted values, e.g. "an integer of at least 1 or null"."""
-        if "accepted" in schema:
-            return schema["accepted"]
         return " or ".join(_words(branch) for branch in self.branches(schema))
 
     def branches(self, schema: JsonSchema) -> list[JsonSchema]:
@@ -48,7 +46,9 @@ class ModelSchema:
         name = schema.get("$ref", "").rpartition("/")[2]
         schema = self.root.get("$defs", {}).get(name, schema)
         alternatives = schema.get("anyOf")
-        return [b for a in alternatives for b in self.branches(a)] if alternatives else [schema]
+        if alternatives is None or "accepted" in schema:  # in words, as a whole
+            return [schema]
+        return [branch for each in alternatives for branch in self.branches(each)]
 
     def leaves(self) -> Iterator[tuple[str, list[JsonSchema]]]:
         """The dotted keys that are no sections, with the alternatives that each accepts.
@@ -85,6 +85,8 @@ class ModelSchema:
         Returns:
             At most one key of the section, else the dotted keys that end in this name.
         """
+        if key in dict(self.leaves()):
+            return [key]
         near = difflib.get_close_matches(key, _names(section or self.root), n=1, cutoff=cutoff)
         return near or [leaf for leaf, _ in self.leaves() if leaf.rpartition(".")[2] == key]
 
@@ -100,6 +102,9 @@ class ModelSchema:
 
     def _unknown_key(self, path: list[str], key: str, schema: JsonSchema) -> str:
         section = next(branch for branch in self.branches(schema) if "properties" in branch)
+        if not path and key in dict(self.leaves()):
+            outer, _, inner = key.partition(".")
+            return f"{key} is one key with a dot. In a file, nest it: {outer}: {{{inner}: ...}}."
         near = self.nearest(key, section)
         if near and near[0] in section["properties"]:
             near = [".".join([*path, *near])]

@@ -16,7 +16,7 @@ Betas = Annotated[
 _SGD = ("momentum", "dampening", "nesterov")
 _ADAM = ("betas", "eps", "amsgrad")
 _OF_TORCH = ("foreach", "maximize", "capturable", "differentiable", "fused")
-# which `optimizer.kwargs` an optimiser takes; 1.0.2's LARS lacks those of SGD but for the momentum
+# which `optimizer.kwargs` an optimiser takes
 OPTIMIZERS = {
     "sgd": (*_SGD, *_OF_TORCH),
     "lars": (*_SGD, "eps", "clip_lr", "eta", "exclude_bias_n_norm"),

@@ -4,11 +4,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from solo_bayesncl.recipes.model_schema import ModelSchema
-from solo_bayesncl.recipes.validation import validate
+from solo_bayesncl.recipes.validation import plain, validate
 
 _logger = logging.getLogger(__name__)
 
@@ -26,25 +25,25 @@ def validate_with_own_keys(
     Raises:
         InputError: one line for each wrong value and for each key that resembles a setting.
     """
-    if OmegaConf.is_config(values):
-        values = OmegaConf.to_container(values, resolve=True)
+    values = plain(values)
     own = [key for key in values if _is_own(model, key, values)]
-    if own:
-        listed = ", ".join(f"{prefix}.{key}" if prefix else f"{key}" for key in own)
+    validated = validate(model, {k: values[k] for k in values if k not in own}, prefix)
+    for key in own:
+        dotted = f"{prefix}.{key}" if prefix else key
         _logger.warning(
-            "not settings, so nothing but interpolations such as ${%s} reads them: %s",
-            listed.partition(",")[0],
-            listed,
+            "%s is not a setting: only interpolations such as ${%s} read it.",
+            dotted,
+            dotted,
             extra={"once": True},
         )
-    return validate(model, {key: values[key] for key in values if key not in own}, prefix)
+    return validated
 
 
 def _is_own(model: type[BaseModel], key: str, values: Mapping[str, Any]) -> bool:
     """Whether a key resembles no setting, or is the variable that gives a setting its value."""
     if key in model.model_fields:
         return False
-    near = ModelSchema(model).nearest(str(key), cutoff=SIMILAR)
+    near = ModelSchema(model).nearest(key, cutoff=SIMILAR)
     if any(name in model.model_fields for name in near):
         return False
     return not near or any(values[key] in _values_at(values, leaf.split(".")) for leaf in near)

@@ -124,6 +124,7 @@ def resolve_preset(cfg: DictConfig) -> None:
         if OmegaConf.is_interpolation(cfg, key):
             cfg[key] = cfg[key]
         elif OmegaConf.is_config(cfg[key]):
+            OmegaConf.to_container(cfg[key], resolve=True)  # whose errors name the key
             OmegaConf.resolve(cfg[key])
     with open_dict(cfg):
         del cfg[PRESET]

@@ -1,9 +1,12 @@
 """The keys of `method_kwargs` of solo-learn's own methods, which check little of it themselves."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from solo_bayesncl.recipes.method_kwargs import METHODS
+from solo_bayesncl.recipes.own_keys import validate_with_own_keys
 from solo_bayesncl.recipes.validation import Section, accepts
 from solo_bayesncl.recipes.values import Amount, Count, Positive, UnitInterval, WholeNumber
 
@@ -54,3 +57,15 @@ class SoloLearnKwargs(Section):
     decoder_embed_dim: Count | None = None
     decoder_depth: Count | None = None
     decoder_num_heads: Count | None = None
+
+
+def check_solo_learn_kwargs(method_kwargs: Mapping[str, Any]) -> None:
+    """Checks `method_kwargs` of a method of solo-learn; those of our methods have no effect on it.
+
+    Raises:
+        InputError: for a wrong value, or a key that resembles one of solo-learn's.
+    """
+    ours = {key for model in METHODS.values() for key in model.model_fields}
+    foreign = ours - SoloLearnKwargs.model_fields.keys()
+    theirs = {key: value for key, value in method_kwargs.items() if key not in foreign}
+    validate_with_own_keys(SoloLearnKwargs, theirs, "method_kwargs")

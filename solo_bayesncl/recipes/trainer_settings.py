@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from solo_bayesncl.recipes.validation import Section, accepts
-from solo_bayesncl.recipes.values import Amount, Count, PathName, Positive, Text, WholeNumber
+from solo_bayesncl.recipes.values import Amount, Count, PathName, Positive, WholeNumber
 
 _SHARE = "a share above 0 up to 1.0, or a number of batches"
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -21,13 +21,17 @@ _DDP = tuple(
     for unused in ("", "_find_unused_parameters_false", "_find_unused_parameters_true")
 )
 _SHARDED = ("fsdp", "deepspeed", *(f"deepspeed_stage_{stage}" for stage in (1, 2, 3)))
+Strategy = Annotated[
+    Literal[("auto", *_DDP, *_SHARDED)],
+    accepts("auto, ddp, or another one of Lightning's, such as ddp_spawn or fsdp"),
+]
 
 
 class TrainerSettings(Section):
     accelerator: Literal["auto", "gpu", "cuda", "cpu"] | None = None
     devices: Any = None  # checked in recipes.machine
     num_nodes: Count | None = None
-    strategy: Literal[("auto", *_DDP, *_SHARDED)] | None = None
+    strategy: Strategy | None = None
     precision: Literal[
         "16-mixed", "bf16-mixed", "32-true", "64-true", 16, 32, 64, "16", "32", "64", "bf16"
     ] = "32-true"
@@ -63,7 +67,7 @@ class TrainerSettings(Section):
     inference_mode: bool | None = None
     detect_anomaly: bool | None = None
     barebones: bool | None = None
-    profiler: Text | None = None
+    profiler: Literal["simple", "advanced", "pytorch", "xla"] | None = None
     reload_dataloaders_every_n_epochs: WholeNumber | None = None
     default_root_dir: PathName | None = None
     move_metrics_to_cpu: bool | None = None

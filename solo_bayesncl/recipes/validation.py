@@ -67,6 +67,17 @@ def accepted_values(model: type[BaseModel], key: str) -> str:
     return schema.words(schema.root["properties"][key])
 
 
+def plain(values: Any) -> Any:
+    """Configuration in plain containers, with interpolations resolved and text as keys."""
+    if OmegaConf.is_config(values):
+        values = OmegaConf.to_container(values, resolve=True)
+    if isinstance(values, list):
+        return [plain(value) for value in values]
+    if isinstance(values, dict):
+        return {str(key): plain(value) for key, value in values.items()}
+    return values
+
+
 def validate(model: type[Model], values: Mapping[str, Any], prefix: str = "") -> Model:
     """The values of a section, with the defaults of those that are not given.
 
@@ -78,8 +89,7 @@ def validate(model: type[Model], values: Mapping[str, Any], prefix: str = "") ->
     Raises:
         InputError: one line for each wrong value: its dotted key, the value and what is accepted.
     """
-    if OmegaConf.is_config(values):
-        values = OmegaConf.to_container(values, resolve=True)
+    values = plain(values)
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -17,6 +17,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors, too_few_images
 from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.training import distributed
+from solo_bayesncl.training.environment import trainer_errors_as_input_errors
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
 from solo_bayesncl.training.run_folder import (
     RunFolder,
@@ -58,7 +59,8 @@ def fit(
         if steps == 0:
             raise InputError(too_few_images(cfg, processes))
         options.setdefault("log_every_n_steps", min(50, steps))
-    trainer = adapter().pl.Trainer(**options)
+    with trainer_errors_as_input_errors():
+        trainer = adapter().pl.Trainer(**options)
     with distributed.broadcast_from_rank_zero(
         trainer, lambda: resolve_run_folder(model, cfg, kind).as_json()
     ) as decision:
