@@ -2,11 +2,12 @@
 
 import importlib
 import sys
+import traceback
 import warnings
 from types import ModuleType
 
 from solo_bayesncl import __version__
-from solo_bayesncl.commands.arguments import ArgumentParser
+from solo_bayesncl.arguments import ArgumentParser
 from solo_bayesncl.console import console_output, log
 from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.signals import Terminated, sigterm_raises
@@ -27,6 +28,7 @@ COMMANDS = {
     "doctor": "list what is installed, what it allows and how to install the rest",
 }
 PARSE_THEMSELVES = ("pretrain", "linear", "compare", "import")
+DEBUG = "--debug"  # of every command; the processes of DDP repeat the command line, with it
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,35 +38,66 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command line without the program's name; by default this process's.
 
     Returns:
-        Exit status: 0, or 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
+        Exit status: 0, or 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 1 for what nobody
+        foresaw.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     # raised by torchmetrics 0.11 at import
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    debug, arguments = _split_debug(arguments)
     with any_encoding(), console_output(), sigterm_raises():
         try:
             return _run(arguments)
         except ArgumentError as error:
-            log(error.as_flag, all_ranks=True)
-            return 2
+            return _report(error.as_flag, debug, status=2)
         except InputError as error:
-            log(str(error), all_ranks=True)
-            return 2
+            return _report(str(error), debug, status=2)
         except KeyboardInterrupt:
             log("interrupted")
             return 130
         except Terminated as error:
             log("terminated")
             return error.STATUS
+        except Exception as error:
+            if _is_script(arguments):
+                raise  # its own error, for its author
+            what = f"{type(error).__name__}: {error}".removesuffix(": ")
+            return _report(f"unexpected {what} (--debug shows where)", debug, status=1)
+
+
+def _report(message: str, debug: bool, status: int) -> int:
+    """Prints the message of the exception that is handled, with --debug behind its traceback."""
+    if debug:
+        traceback.print_exc()
+    log(message, all_ranks=True)
+    return status
+
+
+def _split_debug(arguments: list[str]) -> tuple[bool, list[str]]:
+    """(whether --debug is given, the other arguments); what follows a script's name is its own."""
+    ours = len(arguments)
+    if _is_script([argument for argument in arguments if argument != DEBUG]):
+        ours = next(i for i, argument in enumerate(arguments) if argument != DEBUG)
+    others = [argument for argument in arguments[:ours] if argument != DEBUG]
+    return len(others) < ours, others + arguments[ours:]
+
+
+def _is_script(arguments: list[str]) -> bool:
+    return bool(arguments) and arguments[0].endswith(".py")
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments and arguments[0] in PARSE_THEMSELVES:
-        return _command(arguments[0]).run(arguments[1:])
-    if arguments and arguments[0].endswith(".py"):
+    if _is_script(arguments):
         return _command("script").run(arguments)
-    args = _parser(arguments).parse_args(arguments)
-    return _command(args.command).run(args)
+    if not arguments or arguments[0] not in COMMANDS:
+        _parser().parse_args(arguments)  # --help, --version or an error
+    name, *arguments = arguments
+    command = _command(name)
+    if name in PARSE_THEMSELVES:
+        return command.run(arguments)
+    parser = ArgumentParser(prog=f"solo-bayesncl {name}", description=COMMANDS[name])
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(arguments))
 
 
 def _command(name: str) -> ModuleType:
@@ -73,20 +106,18 @@ def _command(name: str) -> ModuleType:
     return importlib.import_module(f"solo_bayesncl.commands.{module}")
 
 
-def _parser(arguments: list[str]) -> ArgumentParser:
+def _parser() -> ArgumentParser:
+    """Parses what precedes a command; `_run` parses the rest, as it imports the command."""
     parser = ArgumentParser(
         prog="solo-bayesncl",
         description="NCL and BayesNCL for solo-learn.",
         epilog="solo-bayesncl SCRIPT.py ... runs a script such as solo-learn's main_knn.py with "
-        "the methods of this package.",
+        "the methods of this package. With --debug, an error is printed with its traceback.",
     )
     parser.add_argument("--version", action="version", version=f"solo-bayesncl {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, description=summary)
-        # only the chosen command is imported: `--help` must not wait for torch
-        if name in arguments[:1] and name not in PARSE_THEMSELVES:
-            _command(name).add_arguments(subparser)
+        commands.add_parser(name, help=summary)
     return parser
 
 

@@ -53,8 +53,17 @@ def log(message: str, *, all_ranks: bool = False) -> None:
 
 
 class _ConsoleHandler(logging.Handler):
+    """Prints a record. One with `extra={"once": True}` is printed once in a command."""
+
+    def __init__(self):
+        super().__init__()
+        self.said: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        log(record.getMessage())
+        message = record.getMessage()
+        if not (getattr(record, "once", False) and message in self.said):
+            log(message)
+        self.said.add(message)
 
 
 _handler = _ConsoleHandler()
@@ -70,6 +79,7 @@ def console_output() -> Iterator[None]:
     if _handler in _logger.handlers:
         yield
         return
+    _handler.said.clear()
     level, propagate = _logger.level, _logger.propagate
     _logger.addHandler(_handler)
     _logger.setLevel(logging.INFO)

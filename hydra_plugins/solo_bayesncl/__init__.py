@@ -39,7 +39,7 @@ class SoloBayesNCL(SearchPathPlugin):
 
 
 class ResolvePreset(Callback):
-    """Named by our recipes: gives the program what `compose_recipe` gives, without `preset`."""
+    """Named by our recipes: gives the program what `compose_recipe` gives, presets resolved."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         from solo_bayesncl.recipes.search_path import resolve_preset

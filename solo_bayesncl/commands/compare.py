@@ -9,27 +9,30 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from solo_bayesncl.comparison.config import split_overrides
+from solo_bayesncl.comparison.config import ComparisonConfig, split_overrides
 from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.console import log
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError, prefix_arguments
-from solo_bayesncl.recipes.compose import as_input_error, find_folder, run_with_hydra
-from solo_bayesncl.recipes.overrides import quote, split_arguments
+from solo_bayesncl.recipes.compose import find_folder, run_with_hydra
+from solo_bayesncl.recipes.overrides import quote, read_text, split_arguments
+from solo_bayesncl.recipes.read_errors import as_input_error
 
 FOLDER = "scripts/compare"
 
 
 def run(arguments: list[str]) -> int:
     """Runs the command; `arguments` are Hydra's, and overrides of the compared recipes."""
-    flags, overrides, parsed = split_arguments(arguments)
+    flags, overrides, parsed = split_arguments("compare", arguments)
     if parsed.config_path is None:
         flags = ["--config-path", FOLDER, *flags]
     overrides = _for_comparison(overrides)
     plans: list[Plan] = []
     run_with_hydra(
-        [*overrides, *(flag for flag in flags if flag not in ("-m", "--multirun"))],
+        "compare",
+        [*overrides, *(flag for flag in flags if flag != "--multirun")],
         lambda cfg: plans.append(Plan.of(cfg, here=not parsed.multirun)),
+        (ComparisonConfig,),
     )
     for plan in plans:  # none after --help or --cfg job
         if parsed.multirun:
@@ -52,13 +55,15 @@ def _for_comparison(overrides: list[str]) -> list[str]:
         if found
     ]
     # a user's own file can build on the package's
+    own = read_text(own, (ComparisonConfig,))  # a sweep is over the runs, see `_sweep`
     return [*own, f"hydra.searchpath=[{quote(f'file://{find_folder(FOLDER)}')}]", *lists]
 
 
 def _sweep(arguments: list[str], plan: Plan) -> None:
     """One Hydra job per run; the chosen launcher decides where and how many at a time."""
     methods, seeds = ",".join(map(quote, plan.methods)), ",".join(map(str, plan.seeds))
-    run_with_hydra([f"job.method={methods}", f"job.seed={seeds}", *arguments], run_one)
+    arguments = [f"job.method={methods}", f"job.seed={seeds}", *arguments]
+    run_with_hydra("compare", arguments, run_one, (ComparisonConfig,))
 
 
 def run_one(cfg: DictConfig) -> None:

@@ -3,9 +3,9 @@
 import argparse
 import shlex
 
-from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.console import results as console
 from solo_bayesncl.data import make_digits, make_glyphs
+from solo_bayesncl.files import expand_home
 
 MAKERS = {"glyphs": make_glyphs, "digits": make_digits}
 
@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="glyphs: 100 characters, validated on other fonts than trained on; "
         "digits: 10 handwritten digits",
     )
-    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--out", type=expand_home, required=True, metavar="DIR", help="folder to make"
+    )
     parser.add_argument(
         "--textures",
         action="store_true",

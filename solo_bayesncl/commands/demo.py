@@ -5,16 +5,16 @@ from pathlib import Path
 
 from solo_bayesncl import adapters
 from solo_bayesncl.commands import compare
-from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.data import make_digits
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.files import expand_home
 from solo_bayesncl.recipes.compose import compose_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=path, default=Path("demo"), metavar="DIR", help="default: demo"
+        "--out", type=expand_home, default=Path("demo"), metavar="DIR", help="default: demo"
     )
     parser.add_argument(
         "--seeds", type=int, nargs="+", metavar="N", help="default: those of the recipe, 0 and 1"

@@ -3,9 +3,9 @@
 import argparse
 from dataclasses import fields
 
-from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.console import results as console
 from solo_bayesncl.evaluation.options import Options
+from solo_bayesncl.files import expand_home
 from solo_bayesncl.precision import AS_TRAINED, PRECISIONS
 from solo_bayesncl.runs import Run
 
@@ -13,16 +13,19 @@ from solo_bayesncl.runs import Run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.add_argument(
-        "--out", type=path, metavar="FILE", help="default: evaluation.json in the run's folder"
+        "--out",
+        type=expand_home,
+        metavar="FILE",
+        help="default: evaluation.json in the run's folder",
     )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `evaluate` and `explain` share."""
-    parser.add_argument("checkpoint", type=path, help="a .ckpt file or the folder of a run")
+    parser.add_argument("checkpoint", type=expand_home, help="a .ckpt file or the folder of a run")
     parser.add_argument(
         "--data",
-        type=path,
+        type=expand_home,
         metavar="DIR",
         help="folder with train/ and val/, in each a folder per class (default: the run's data)",
     )
@@ -38,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="loader processes")
     parser.add_argument(
         "--metadata",
-        type=path,
+        type=expand_home,
         metavar="CSV",
         help="a column `path` and one per known factor of the validation images "
         "(default: metadata.csv beside their folder, if there is one)",
@@ -49,7 +52,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="timm model whose features judge monosemanticity (default: the run's own backbone)",
     )
     parser.add_argument(
-        "--reference-weights", type=path, metavar="FILE", help="its weights (default: timm's)"
+        "--reference-weights",
+        type=expand_home,
+        metavar="FILE",
+        help="its weights (default: timm's)",
     )
     parser.add_argument(
         "--on-corrupt",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from solo_bayesncl.commands import evaluate
-from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.files import expand_home
 from solo_bayesncl.outputs import cannot_be_written, check_outputs, is_page, write_together
 from solo_bayesncl.runs import Run
 from solo_bayesncl.text import printable
@@ -28,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluate.add_options(parser)
     parser.add_argument(
         "--image",
-        type=path,
+        type=expand_home,
         metavar="FILE",
         help="show which dimensions describe this image and which of them the gate closed",
     )
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="dimensions to print (default: 10)"
     )
-    parser.add_argument("--out", type=path, metavar="DIR", help="default: the run's folder")
+    parser.add_argument("--out", type=expand_home, metavar="DIR", help="default: the run's folder")
 
 
 def run(args: argparse.Namespace) -> int:

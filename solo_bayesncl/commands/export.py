@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from solo_bayesncl.commands.arguments import path
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.files import expand_home
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=path, help="a .ckpt file or the folder of a run")
+    parser.add_argument("checkpoint", type=expand_home, help="a .ckpt file or the folder of a run")
     parser.add_argument(
         "--format",
         required=True,
@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "backbone, images to features, for timm.create_model; safetensors: backbone and heads, "
         "images to codes; onnx: the same as a graph that runs without torch",
     )
-    parser.add_argument("--out", type=path, required=True, metavar="FILE", help="the file to write")
+    parser.add_argument(
+        "--out", type=expand_home, required=True, metavar="FILE", help="the file to write"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
 

@@ -3,9 +3,10 @@
 solo-bayesncl import OFFICIAL.ckpt --out DIR [--config-path DIR --config-name NAME] [key=value ...]
 """
 
-from solo_bayesncl.commands.arguments import ArgumentParser, path
+from solo_bayesncl.arguments import ArgumentParser
 from solo_bayesncl.console import log
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.files import expand_home
 
 
 def run(arguments: list[str]) -> int:
@@ -27,9 +28,9 @@ def _parser() -> ArgumentParser:
         description="Turn a checkpoint of the official code into a run. Its settings are those of "
         "the args.json beside it, or of a recipe completed from the weights.",
     )
-    parser.add_argument("checkpoint", type=path, metavar="OFFICIAL.ckpt")
+    parser.add_argument("checkpoint", type=expand_home, metavar="OFFICIAL.ckpt")
     parser.add_argument(
-        "--out", type=path, required=True, metavar="DIR", help="for DIR/<method>/<version>/"
+        "--out", type=expand_home, required=True, metavar="DIR", help="for DIR/<method>/<version>/"
     )
     parser.add_argument("--config-path", "-cp", metavar="DIR", help="folder of the recipe")
     parser.add_argument("--config-name", "-cn", metavar="NAME", help="the recipe")

@@ -8,7 +8,7 @@ from solo_bayesncl.recipes.compose import run_with_hydra
 
 def run(arguments: list[str]) -> int:
     """Runs the command; `arguments` are Hydra's."""
-    run_with_hydra(arguments, _train)
+    run_with_hydra("linear", arguments, _train)
     return 0
 
 

@@ -8,7 +8,7 @@ from solo_bayesncl.recipes.compose import run_with_hydra
 
 def run(arguments: list[str]) -> int:
     """Runs the command; `arguments` are Hydra's."""
-    run_with_hydra(arguments, _pretrain)
+    run_with_hydra("pretrain", arguments, _pretrain)
     return 0
 
 

@@ -1,5 +1,6 @@
 """The keys of a comparison's configuration, with the values they accept."""
 
+import difflib
 import re
 from typing import Annotated, Any
 
@@ -14,8 +15,10 @@ from pydantic import (
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.overrides import key_of
-from solo_bayesncl.recipes.schema import MAX_SEED, Seed
-from solo_bayesncl.recipes.validation import ClosedSection, accepts
+from solo_bayesncl.recipes.own_keys import SIMILAR
+from solo_bayesncl.recipes.schema import PretrainRecipe
+from solo_bayesncl.recipes.validation import Section, accepts
+from solo_bayesncl.recipes.values import MAX_SEED, PathName, Seed
 
 _BUILD_ON_METHODS = (
     "(a file of your own begins with `defaults: [methods, _self_]`, which has all keys)"
@@ -42,7 +45,7 @@ Seeds = Annotated[
 Overrides = Annotated[list[str], accepts("a list of overrides, ['key=value',...]")]
 
 
-class ComparisonSection(ClosedSection):
+class ComparisonSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, values: Any) -> Any:
@@ -59,7 +62,7 @@ class Variant(ComparisonSection):
     overrides: Overrides = Field([])
 
 
-class Grid(ClosedSection):
+class Grid(Section):
     """One variant for every combination of values."""
 
     model_config = ConfigDict(title="a grid")
@@ -78,9 +81,9 @@ class EvaluationSection(ComparisonSection):
 
     model_config = ConfigDict(title="evaluation")
 
-    metadata: str | None = None
+    metadata: PathName | None = None
     reference: str | None = None
-    reference_weights: str | None = None
+    reference_weights: PathName | None = None
     device: str | None = None
     precision: str | None = None
     workers: int | None = None
@@ -105,10 +108,10 @@ class ComparisonConfig(ComparisonSection):
 
     methods: Names
     seeds: Seeds
-    out: Annotated[str, accepts(f"the folder to write to {_BUILD_ON_METHODS}")]
+    out: Annotated[PathName, accepts(f"the folder to write to {_BUILD_ON_METHODS}")]
     recipes: Any = None
-    pretrain: Annotated[str, accepts(f"a folder of recipes {_BUILD_ON_METHODS}")]
-    linear: Annotated[str, accepts("a folder of recipes")] | None = None
+    pretrain: Annotated[PathName, accepts(f"a folder of recipes {_BUILD_ON_METHODS}")]
+    linear: Annotated[PathName, accepts("a folder of recipes")] | None = None
     variants: dict[str, Variant] = Field({})
     grid: Any = None  # written out as variants by `grids.expand_grid`
     overrides: Overrides = Field([])
@@ -139,6 +142,15 @@ class ComparisonConfig(ComparisonSection):
         return self
 
 
+def _refuse_misspelt(section: str) -> None:
+    """Raises `InputError` for what resembles a key of a comparison and is none of a recipe."""
+    if section in (known := {*ComparisonConfig.model_fields, *PretrainRecipe.model_fields}):
+        return
+    near = difflib.get_close_matches(section, known, n=1, cutoff=SIMILAR)
+    if near and near[0] in ComparisonConfig.model_fields:
+        raise InputError(f"{section} is not a setting. Did you mean {near[0]}?")
+
+
 def split_overrides(overrides: list[str]) -> tuple[list[str], list[str], list[str]]:
     """Sorts the overrides of the command line by what they are for.
 
@@ -147,11 +159,12 @@ def split_overrides(overrides: list[str]) -> tuple[list[str], list[str], list[st
         probe's recipes, typed behind `linear.`).
 
     Raises:
-        InputError: for an argument that is not an override.
+        InputError: for an argument that is not an override, or a misspelt key of a comparison.
     """
     own, pretrain, linear = [], [], []
     for override in overrides:
         section, _, inner = key_of(override).replace("/", ".").partition(".")
+        _refuse_misspelt(section)
         if section == "linear" and inner:
             linear.append(re.sub("linear[./]", "", override, count=1))
         else:

@@ -98,6 +98,9 @@ class Plan:
             InputError: for a key or value that cannot be used, before anything runs.
         """
         config = validate(ComparisonConfig, expand_grid(cfg))
+        for key in ("pretrain", "linear"):
+            if (folder := getattr(config, key)) is not None:
+                find_folder(folder, f"{key}=")
         evaluation = config.evaluation.model_dump(exclude_none=True)
         with prefix_arguments("evaluation."):
             options = options_of(evaluation)

@@ -12,8 +12,9 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.image_files import require_class_folders, require_flat
 from solo_bayesncl.recipes.machine import check_dali
 from solo_bayesncl.recipes.method_kwargs import METHODS, fill_method_kwargs
+from solo_bayesncl.recipes.own_keys import validate_with_own_keys
 from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe, Recipe
-from solo_bayesncl.recipes.validation import validate
+from solo_bayesncl.recipes.solo_learn_kwargs import check_solo_learn_kwargs
 
 
 def check_pretrain(cfg: DictConfig, data: bool = True) -> None:
@@ -26,10 +27,12 @@ def check_pretrain(cfg: DictConfig, data: bool = True) -> None:
     Raises:
         InputError: names each key to change.
     """
-    recipe = validate(PretrainRecipe, cfg)
+    recipe = validate_with_own_keys(PretrainRecipe, cfg)
+    cfg.method_kwargs = cfg.get("method_kwargs") or {}
     if cfg.method in METHODS:
-        cfg.method_kwargs = cfg.get("method_kwargs") or {}
         fill_method_kwargs(cfg)
+    else:
+        check_solo_learn_kwargs(cfg.method_kwargs)
     if data:
         check_dali(cfg)
         _check_folders(recipe)
@@ -41,7 +44,7 @@ def check_linear(cfg: DictConfig) -> None:
     Raises:
         InputError: names each key to change.
     """
-    recipe = validate(LinearRecipe, cfg)
+    recipe = validate_with_own_keys(LinearRecipe, cfg)
     check_dali(cfg)
     _check_folders(recipe)
 

@@ -39,7 +39,7 @@ def fit_to_machine(cfg: DictConfig) -> None:
     cfg.precision = lightning_2_name(cfg.get("precision", "32-true"))
     if cfg.accelerator == "cpu":
         if cfg.precision == "16-mixed":
-            _logger.info("precision=16-mixed runs as bf16-mixed on the CPU.")
+            _logger.info("precision=16-mixed runs as bf16-mixed on the CPU.", extra={"once": True})
             cfg.precision = "bf16-mixed"
         if cfg.get("sync_batchnorm") and cfg.strategy == "auto":
             cfg.sync_batchnorm = False  # there is one process
@@ -79,6 +79,8 @@ def _device_list(devices: object, accelerator: str) -> list[int]:
             "[0,1], or auto."
         )
     devices = [int(device) for device in devices]
+    if len(set(devices)) < len(devices):
+        raise InputError(f"devices={given!r}: one is named twice.")
     if accelerator == "gpu" and max(devices) >= available:
         raise InputError(f"devices={devices}: {available} CUDA device(s) are found, from 0.")
     return devices

@@ -8,16 +8,16 @@ from pydantic import ConfigDict, Field, model_validator
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.nn import GATE_TYPES, NON_NEGATIVE
 from solo_bayesncl.recipes.machine import number_of_processes
-from solo_bayesncl.recipes.schema import Amount, Count, GatingHeadOptimizer, UnitInterval
-from solo_bayesncl.recipes.validation import ClosedSection, accepts, validate
+from solo_bayesncl.recipes.optimization import GatingHeadOptimizer
+from solo_bayesncl.recipes.validation import Section, accepts, validate
+from solo_bayesncl.recipes.values import Amount, Count, Positive, UnitInterval
 
-Positive = Annotated[float, Field(gt=0)]
 Switch = Annotated[Literal[True], accepts("True (for no gate, choose method: ncl)")]
 Entries = Annotated[int, Field(ge=0), accepts("an integer from 0 to proj_output_dim")]
 QueueSize = Annotated[Count, accepts("a multiple of optimizer.batch_size x processes")]
 
 
-class NCLKwargs(ClosedSection):
+class NCLKwargs(Section):
     model_config = ConfigDict(title="method: ncl")
 
     proj_hidden_dim: Count
@@ -78,17 +78,17 @@ class BayesNCLKwargs(NCLKwargs):
         return self
 
 
-class MoCoV2PlusKwargs(ClosedSection):
+class MoCoV2PlusKwargs(Section):
     queue_size: QueueSize = 65536
     """Number of codes of earlier batches that are kept."""
 
 
-class MoCoV3Kwargs(ClosedSection):
+class MoCoV3Kwargs(Section):
     pred_hidden_dim: Count
     """Width of the hidden layer of the predictor."""
 
 
-class SupConKwargs(ClosedSection):
+class SupConKwargs(Section):
     pass
 
 
@@ -97,7 +97,7 @@ class NNCLRKwargs(MoCoV2PlusKwargs, MoCoV3Kwargs):
 
 
 # other contrastive methods of solo-learn: what they add to the keys of NCL and BayesNCL
-CONTRASTIVE: dict[str, type[ClosedSection]] = {
+CONTRASTIVE: dict[str, type[Section]] = {
     "mocov2plus": MoCoV2PlusKwargs,
     "mocov3": MoCoV3Kwargs,
     "supcon": SupConKwargs,
@@ -131,8 +131,9 @@ def fill_method_kwargs(cfg: DictConfig) -> DictConfig:
         if key not in cfg.method_kwargs:  # a given one keeps its type: 1 is not 1.0 in a record
             cfg.method_kwargs[key] = value
     if issubclass(model, BayesNCLKwargs):
-        validate(GatingHeadOptimizer, cfg.optimizer, "optimizer")
-        cfg.optimizer.gating_head_lr = cfg.optimizer.get("gating_head_lr")
+        lr = cfg.optimizer.get("gating_head_lr")
+        validate(GatingHeadOptimizer, {"gating_head_lr": lr}, "optimizer")
+        cfg.optimizer.gating_head_lr = lr
     return cfg
 
 

@@ -1,28 +1,42 @@
-"""The keys of a recipe that are checked, with the values they accept."""
+"""The keys of a recipe, with the values they accept."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from solo_bayesncl.adapters.datasets import DATASETS, DOWNLOADED
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes.augmentations import Augmentation, Normalisation
+from solo_bayesncl.recipes.optimization import (
+    LinearOptimizer,
+    LinearScheduler,
+    Optimizer,
+    PretrainOptimizer,
+    Scheduler,
+)
+from solo_bayesncl.recipes.trainer_settings import TrainerSettings
 from solo_bayesncl.recipes.validation import Section, accepts
+from solo_bayesncl.recipes.values import Amount, Count, PathName, Seed, Text, UnitInterval
 
-MAX_SEED = 2**32 - 1  # Lightning draws another seed in place of a larger one
-LARS_KEYS = ("clip_lr", "eta", "exclude_bias_n_norm")
-
-Count = Annotated[int, Field(ge=1)]
-Amount = Annotated[float, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-UnitInterval = Annotated[float, Field(ge=0, le=1)]
-PathName = Annotated[str, accepts("a path")]
-Channels = Annotated[list[float], Field(min_length=3, max_length=3), accepts("three numbers")]
+MAX_WORKERS = 1024  # a slip such as 40000 would bring the machine down
 # an absent section lacks each of its required keys
 REQUIRED_SECTION = Field({}, validate_default=True)
+# written by solo-learn into the record of a run, or dead in a recipe of its own
+INTERNAL = Field(None, json_schema_extra={"internal": True})
+Off = Annotated[Literal[False], accepts("False (solo-learn's own scripts have it)")]
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) else value
+
+
+# YAML reads a name such as 5 as a number
+Name = Annotated[Text, BeforeValidator(_as_text), accepts("a name for the run")]
 
 
 class Backbone(Section):
-    name: str
+    name: Text
+    kwargs: dict[str, Any] | None = None  # the backbone checks them
 
 
 class Data(Section):
@@ -30,7 +44,7 @@ class Data(Section):
     format: Literal["image_folder", "dali", "h5"] = "image_folder"
     train_path: PathName
     val_path: PathName | None = None
-    num_workers: Annotated[int, Field(ge=0)]
+    num_workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)]
     no_labels: bool | None = False
     fraction: Annotated[
         Annotated[float, Field(lt=1)] | None,
@@ -38,6 +52,9 @@ class Data(Section):
     ] = None
     on_corrupt: Literal["stop", "skip"] = "stop"
     max_image_pixels: Count | None = None
+    num_classes: Any = INTERNAL
+    num_large_crops: Any = INTERNAL
+    num_small_crops: Any = INTERNAL
 
     @model_validator(mode="after")
     def _check_format(self):
@@ -61,74 +78,53 @@ class Data(Section):
 
 class LabelledData(Data):
     val_path: PathName
+    augmentations: Normalisation | None = None
 
 
 class Dali(Section):
     device: Literal["gpu", "cpu"] | None = None
-
-
-class Augmentation(Section):
-    crop_size: Count
-    num_crops: Count
-    mean: Channels | None = None
-    std: Channels | None = None
-
-
-class Optimizer(Section):
-    name: Literal["sgd", "lars", "adam", "adamw"]
-    batch_size: Count
-    lr: Amount
-    weight_decay: Amount
-    kwargs: dict[str, Any] | None = None
-
-    @model_validator(mode="after")
-    def _check_lars(self):
-        foreign = [key for key in LARS_KEYS if key in (self.kwargs or {})]
-        if self.name != "lars" and foreign:
-            raise InputError(
-                f"optimizer.kwargs: {', '.join(foreign)} belong to optimizer.name=lars. With "
-                f"optimizer.name={self.name} leave them out: type ~optimizer.kwargs."
-            )
-        return self
-
-
-class GatingHeadOptimizer(Section):
-    gating_head_lr: Amount | None = None
-
-
-class PretrainOptimizer(Optimizer, GatingHeadOptimizer):
-    classifier_lr: Amount
-
-
-class Scheduler(Section):
-    name: Literal["warmup_cosine", "step", "none"]
-    warmup_epochs: Amount | None = None
-    warmup_start_lr: Amount | None = None
-    min_lr: Amount | None = None
-    lr_decay_steps: list[Any] | None = None
-
-    @model_validator(mode="after")
-    def _check_steps(self):
-        if self.name == "step" and not self.lr_decay_steps:
-            raise InputError("scheduler.name=step needs scheduler.lr_decay_steps, e.g. [60,80].")
-        return self
-
-
-class LinearScheduler(Scheduler):
-    name: Literal["warmup_cosine", "step", "exponential", "none"]
+    encode_indexes_into_labels: bool | None = None
 
 
 class Checkpoint(Section):
+    enabled: bool | None = None
+    dir: PathName | None = None
+    frequency: Count | None = None
+    keep_prev: bool | None = None
+
+
+class AutoResume(Section):
+    enabled: bool | None = None
+    max_hours: Amount | None = None
+
+
+class AutoUMAP(Section):
+    enabled: Off | None = None
+    dir: PathName | None = None
     frequency: Count | None = None
 
 
+class WandB(Section):
+    enabled: bool | None = None
+    entity: Text | None = None
+    project: Text | None = None
+    offline: bool | None = None
+
+
+class Performance(Section):
+    disable_channel_last: bool | None = None
+
+
 class KNNEval(Section):
+    enabled: bool | None = None
     k: Count | None = None
+    distance_func: Literal["euclidean", "cosine"] | None = None
 
 
 class Momentum(Section):
     base_tau: UnitInterval | None = None
     final_tau: UnitInterval | None = None
+    classifier: bool | None = None
 
     @model_validator(mode="after")
     def _check_order(self):
@@ -140,31 +136,31 @@ class Momentum(Section):
         return self
 
 
-class Recipe(Section):
+class Recipe(TrainerSettings):
     """What recipes of pretraining and of linear evaluation share."""
 
-    name: Annotated[Any, accepts("a name for the run")]
+    name: Name
     backbone: Backbone = REQUIRED_SECTION
     data: Data = REQUIRED_SECTION
     dali: Dali | None = None
     optimizer: Optimizer = REQUIRED_SECTION
     scheduler: Scheduler = REQUIRED_SECTION
     checkpoint: Checkpoint = Checkpoint()
-    wandb: dict[str, Any] = Field({})
+    auto_resume: AutoResume = AutoResume()
+    auto_umap: AutoUMAP | None = None
+    wandb: WandB = WandB()
+    performance: Performance = Performance()
+    resume_from_checkpoint: PathName | None = None
     seed: Seed | None = None
-    max_epochs: Count
-    check_val_every_n_epoch: Count | None = None
-    accumulate_grad_batches: Count | None = None
-    num_nodes: Count | None = None
-    accelerator: Literal["auto", "gpu", "cuda", "cpu"] | None = None
-    precision: Literal[
-        "16-mixed", "bf16-mixed", "32-true", "64-true", 16, 32, 64, "16", "32", "64", "bf16"
-    ] = "32-true"
+    debug_augmentations: bool | None = None
+    wandb_run_id: Any = INTERNAL
+    augmentations_cfg: Any = INTERNAL
+    wandb_cfg: Any = INTERNAL
 
 
 class PretrainRecipe(Recipe):
-    method: str
-    method_kwargs: dict[str, Any] = Field({})  # checked in recipes.method_kwargs
+    method: Text
+    method_kwargs: dict[str, Any] | None = Field({})  # checked in recipes.method_kwargs
     optimizer: PretrainOptimizer = REQUIRED_SECTION
     augmentations: list[Augmentation] = Field(min_length=1)
     momentum: Momentum = Momentum()
@@ -179,12 +175,20 @@ class PretrainRecipe(Recipe):
                 f"augmentations.INDEX.crop_size={sizes}: the crops of one size must follow each "
                 "other, the large ones first. Order the entries of augmentations so."
             )
-        if sum(augmentation.num_crops for augmentation in self.augmentations) < 2:
+        crops = sum(augmentation.num_crops for augmentation in self.augmentations)
+        if crops < 2 and self.method != "mae":
             raise InputError("augmentations: num_crops add up to 1; a positive pair needs 2 crops.")
         return self
 
 
 class LinearRecipe(Recipe):
     pretrained_feature_extractor: PathName
+    pretrain_method: Text | None = None
     data: LabelledData = REQUIRED_SECTION
+    optimizer: LinearOptimizer = REQUIRED_SECTION
     scheduler: LinearScheduler = REQUIRED_SECTION
+    finetune: bool | None = None
+    auto_augment: bool | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = None
+    mixup: Amount | None = None
+    cutmix: Amount | None = None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from solo_bayesncl.errors import InputError
+
 if TYPE_CHECKING:
     from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
 
@@ -15,6 +17,7 @@ PACKAGED = Path(__file__).parents[1] / "yaml"  # in an installed package
 CLONE = Path(__file__).parents[2] / "scripts"  # beside the package in a clone
 KINDS = ("pretrain", "linear")
 BASE = "base/solo_bayesncl.yaml"
+PRESET = "solo_bayesncl_preset"  # section of values that depend on the data set
 PROVIDER = "solo_bayesncl"  # of what we add to a search path
 
 _composes_for_us = ContextVar("composes_for_us", default=False)
@@ -51,7 +54,7 @@ def shared_folders(folder: Path) -> list[Path]:
         Our `pretrain/` or `linear/` and the folder that holds both; none for other folders.
     """
     base = folder / BASE
-    text = base.read_text(encoding="utf-8") if base.is_file() else ""
+    text = base.read_text(encoding="utf-8", errors="replace") if base.is_file() else ""
     return [
         shared
         for kind in KINDS
@@ -63,7 +66,8 @@ def shared_folders(folder: Path) -> list[Path]:
 def recipe_names(folder: Path) -> list[str]:
     """What can be given as --config-name with a folder, sorted."""
     folders = [folder, *shared_folders(folder)]
-    return sorted({path.stem for each in folders for path in each.glob("*.yaml")})
+    files = (path for each in folders for path in each.glob("*.yaml") if path.is_file())
+    return sorted({path.stem for path in files})
 
 
 def _folder(element: "SearchPathElement") -> Path:
@@ -101,18 +105,26 @@ def extend(search_path: "ConfigSearchPath") -> None:
 
 
 def resolve_preset(cfg: DictConfig) -> None:
-    """Resolves what refers to the section `preset` of a composed recipe, and removes the section.
+    """Resolves what refers to the section `PRESET` of a composed recipe, and removes the section.
 
     `cfg` is changed in place; without such a section it stays as it is.
+
+    Raises:
+        InputError: for a copy of a data set's folder that has the section under its old name.
     """
-    if "preset" not in cfg:
+    if PRESET not in cfg:
         return
-    for key in [key for key in cfg if key not in ("hydra", "preset")]:
+    if OmegaConf.is_missing(cfg[PRESET], "name") and "preset" in cfg:
+        raise InputError(
+            f"The section `preset` of {BASE} is now called `{PRESET}`: rename it in your copy."
+        )
+    for key in [key for key in cfg if key not in ("hydra", PRESET)]:
         if OmegaConf.is_missing(cfg, key):
             continue
         if OmegaConf.is_interpolation(cfg, key):
             cfg[key] = cfg[key]
         elif OmegaConf.is_config(cfg[key]):
+            OmegaConf.to_container(cfg[key], resolve=True)  # whose errors name the key
             OmegaConf.resolve(cfg[key])
     with open_dict(cfg):
-        del cfg["preset"]
+        del cfg[PRESET]

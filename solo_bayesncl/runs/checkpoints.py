@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from solo_bayesncl.errors import InputError
 
+_DAMAGED = (pickle.UnpicklingError, EOFError, LookupError)
+
 
 def load_checkpoint(path: Path, untrusted: bool = False) -> dict:
     """A checkpoint's content on the CPU.
@@ -37,7 +39,7 @@ def load_checkpoint(path: Path, untrusted: bool = False) -> dict:
             reason = f"it holds {refused[1]}, which torch would have to run."
             if not untrusted:
                 reason += " If the official code wrote it: solo-bayesncl import."
-        elif isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+        elif isinstance(error, _DAMAGED) or "weights_only" in str(error):
             reason = "it is damaged, or holds more than tensors and plain values."
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, dict) or "state_dict" not in content:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 import solo_bayesncl
 from solo_bayesncl import files, runs
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.outputs import cannot_be_written, check_folder
-from solo_bayesncl.recipes.compose import as_input_error, compose_recipe
+from solo_bayesncl.recipes.compose import compose_recipe
+from solo_bayesncl.recipes.overrides import apply
+from solo_bayesncl.recipes.read_errors import as_input_error
 from solo_bayesncl.sharing.official import CODE_SETTINGS, OfficialCheckpoint
 from solo_bayesncl.training.environment import prepare_solo_learn
 from solo_bayesncl.training.pretraining import build, prepare
@@ -80,19 +81,10 @@ def _settings_of_recipe(
 
 def _settings_of_record(official: OfficialCheckpoint, overrides: list[str]) -> DictConfig:
     """The settings of the `args.json` beside the checkpoint, with overrides."""
-    wrong = [override for override in overrides if "=" not in override]
-    if wrong:
-        raise InputError(f"{wrong[0]!r} is not an override: give key=value.")
     cfg = official.recorded_settings()
     if cfg is None:
         raise InputError(_recipe_needed(official))
-    for override in overrides:
-        key, _, value = override.lstrip("+").partition("=")
-        try:
-            OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"_={value}"])["_"], force_add=True)
-        except (OmegaConfBaseException, ValueError, TypeError, IndexError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{override!r} cannot be put into the settings: {reason}") from error
+    apply(cfg, overrides)
     _check_weights(official, cfg)
     solo_bayesncl.register()
     require_one_of(cfg.method, adapter().method_names(), "method", adapter().OTHER_RELEASE)

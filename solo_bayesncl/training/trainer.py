@@ -23,6 +23,7 @@ from solo_bayesncl.training import distributed
 from solo_bayesncl.training.checkpoint_io import CheckpointIO
 from solo_bayesncl.training.collapse import WarnOfCollapse
 from solo_bayesncl.training.divergence import DivergedError, StopWhenDiverged
+from solo_bayesncl.training.environment import trainer_errors_as_input_errors
 from solo_bayesncl.training.interruptions import interruptible
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
 from solo_bayesncl.training.run_folder import RunFolder, resolve_run_folder
@@ -66,7 +67,8 @@ def fit(
         if steps == 0:
             raise InputError(too_few_images(cfg, processes))
         options.setdefault("log_every_n_steps", min(50, steps))
-    trainer = adapter().pl.Trainer(**options)
+    with trainer_errors_as_input_errors():
+        trainer = adapter().pl.Trainer(**options)
     with (
         ExitStack() as held,
         distributed.broadcast_from_rank_zero(

@@ -16,7 +16,7 @@ from solo_bayesncl.__main__ import main
 from solo_bayesncl.comparison.grids import Grid, variants_of
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.compose import compose_recipe
-from solo_bayesncl.recipes.search_path import recipe_names
+from solo_bayesncl.recipes.search_path import PRESET, recipe_names
 from solo_bayesncl.runs import Run
 
 EVERY_RECIPE = [(folder, typed) for folder in folders() for typed in read(folder)]
@@ -121,14 +121,14 @@ def test_a_recipe_means_the_same_beside_theirs(their_scripts):
 
 @on_main
 def test_a_run_of_a_sweep_of_theirs_is_opened_with_the_same_settings(tmp_path):
-    """In the jobs of --multirun, `preset` stays in the settings that solo-learn records."""
+    """In the jobs of --multirun, the presets stay in the settings that solo-learn records."""
     arguments = (RECIPES / "pretrain/cifar", "ncl_topk --multirun seed=5")
     (settings,) = composed_in_their_program([arguments], tmp_path)
-    assert settings["method_kwargs"]["topk_k"] == "${preset.topk_k}"
+    assert settings["method_kwargs"]["topk_k"] == f"${{{PRESET}.topk_k}}"
     write(tmp_path / "run/a-ep=0.ckpt", "")
     write(tmp_path / "run/args.json", json.dumps(settings))
     cfg = Run.open(tmp_path / "run").cfg
-    del cfg["preset"]
+    del cfg[PRESET]
     assert flat(OmegaConf.to_container(cfg)) == read("pretrain/cifar")["ncl_topk"]
 
 
@@ -201,7 +201,7 @@ def test_a_recipe_is_shown_as_composed(capsys):
     recipe = ["--config-path", "scripts/pretrain/cifar", "--config-name", "ncl_topk"]
     assert main(["pretrain", *recipe, "--cfg", "job", "--resolve"]) == 0
     shown = OmegaConf.create(capsys.readouterr().out)
-    del shown["preset"]
+    del shown[PRESET]
     assert flat(OmegaConf.to_container(shown)) == read("pretrain/cifar")["ncl_topk"]
 
 

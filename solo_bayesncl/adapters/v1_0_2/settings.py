@@ -20,6 +20,8 @@ _LACKING = {
     "knn_eval.distance_func": "euclidean",
 }
 
+_LARS_LACKING = ("dampening", "nesterov", "eps")
+
 OPTIMIZATION_DEFAULTS = {
     "accumulate_grad_batches": 1,
     "optimizer.kwargs": {},
@@ -63,6 +65,9 @@ def check(cfg: DictConfig) -> None:
         for key, neutral in _LACKING.items()
         if OmegaConf.select(cfg, key) not in (None, neutral)
     ]
+    if cfg.optimizer.name == "lars":
+        options = cfg.optimizer.get("kwargs") or {}
+        lacking += [f"optimizer.kwargs.{key}" for key in _LARS_LACKING if options.get(key)]
     for index, augmentation in enumerate(cfg.get("augmentations", [])):
         if not augmentation.rrc.enabled:
             lacking.append(f"augmentations.{index}.rrc.enabled")
