@@ -8,8 +8,8 @@ from image_kinds import save_unreadable
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms as T
-from torchvision.datasets import ImageFolder
 
+from solo_bayesncl.data.folders import ClassFolder
 from solo_bayesncl.data.unreadable import (
     ReadableLoader,
     ReadableSamples,
@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 def loader_of(folder, **options) -> DataLoader:
-    return DataLoader(ImageFolder(folder, T.ToTensor()), batch_size=4, **options)
+    return DataLoader(ClassFolder(folder, T.ToTensor()), batch_size=4, **options)
 
 
 def trainer_in(epoch: int, rank: int = 0, world_size: int = 1):
@@ -68,7 +68,7 @@ def test_unreadable_images_are_left_out(folder, options):
 
 
 def test_the_next_image_in_the_data_set_takes_the_place_of_an_unreadable_one(folder):
-    samples = ReadableSamples(ImageFolder(folder), SKIP, replace=True)
+    samples = ReadableSamples(ClassFolder(folder), SKIP, replace=True)
     labels = [samples[index][0][1] for index in range(8)]
     assert labels == [0, 0, 0, 0, 1, 1, 1, 0]
     for index, other in {1: 3, 2: 3, 7: 0}.items():

@@ -103,6 +103,7 @@ def test_misspelt_key_of_a_method_is_answered_with_the_nearest():
 @pytest.mark.parametrize("change", ["++mine.x=2", "++dataset_root=/data", "++crop_size=16"])
 def test_a_key_of_ones_own_is_named_and_kept(change, caplog):
     """`crop_size` would be a slip, if the recipe had not the value: it may have it from there."""
+    caplog.set_level("WARNING")  # Hydra raises that of the root
     cfg = recipe(change)
     assert validate_with_own_keys(PretrainRecipe, cfg).method == "ncl"
     key = change.lstrip("+").partition("=")[0].partition(".")[0]
