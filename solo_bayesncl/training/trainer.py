@@ -20,7 +20,7 @@ from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.training import distributed
 from solo_bayesncl.training.checkpoint_io import CheckpointIO
 from solo_bayesncl.training.interruptions import interruptible
-from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
+from solo_bayesncl.training.loggers import LossProgressBar, make_loggers, quiet_writers
 from solo_bayesncl.training.run_folder import RunFolder, resolve_run_folder
 from solo_bayesncl.training.seeding import SeededLoader, SeededSteps
 from solo_bayesncl.training.sync_batchnorm import SyncBatchNorm
@@ -76,7 +76,7 @@ def fit(
         if cfg.checkpoint.enabled:
             trainer.callbacks.append(_checkpointer(cfg, folder))
         try:
-            with data_errors_as_input_errors(cfg), interruptible(trainer):
+            with data_errors_as_input_errors(cfg), interruptible(trainer), quiet_writers():
                 if isinstance(train_loader, DataLoader):
                     train_loader = SeededLoader.like(train_loader, cfg.seed, trainer)
                 else:
