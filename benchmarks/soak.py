@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -117,24 +118,22 @@ def kills(images: Path, out: Path, processes: int, count: int, rng: random.Rando
 
 def wait_for(moment: str, process: subprocess.Popen, out: Path, delay: float) -> str:
     """Returns at a moment of training; says which it has been."""
-    before = {str(path) for path in out.glob("*/*/*.ckpt")}
-    step, deadline = steps(out), time.monotonic() + SECONDS
+    name = {MOMENTS[0]: "metrics.csv", MOMENTS[1]: "*.partial", MOMENTS[2]: "*.ckpt"}[moment]
+    before, deadline = written(out, name), time.monotonic() + SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        if moment == MOMENTS[1]:
-            if any(out.glob("*/*/*.partial")):
-                return moment
-        elif moment == MOMENTS[2]:
-            if {str(path) for path in out.glob("*/*/*.ckpt")} - before:
-                return moment
-        elif steps(out) != step:
-            time.sleep(delay)
+        if written(out, name) - before:
+            time.sleep(delay if moment == MOMENTS[0] else 0)
             return moment
     return "at its end"
 
 
-def steps(out: Path) -> list[tuple[str, int]]:
-    """Sizes and times of the curves, which grow in training."""
-    return [(path.stat().st_size, path.stat().st_mtime_ns) for path in out.glob("*/*/metrics.csv")]
+def written(out: Path, name: str) -> set[tuple[str, int]]:
+    """Files of a run and when they were written."""
+    found = set()
+    for path in out.glob(f"*/*/{name}"):
+        with suppress(FileNotFoundError):  # it is being renamed
+            found.add((path.name, path.stat().st_mtime_ns))
+    return found
 
 
 def finish(process: subprocess.Popen, out: Path) -> Path:

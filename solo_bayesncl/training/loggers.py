@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterable
-from contextlib import suppress
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,23 @@ def name_write_errors(logger: Any, written: str | Path) -> None:
             finish(status)
 
     logger.finalize = finalize
+
+
+@contextmanager
+def quiet_writers() -> Iterator[None]:
+    """While open, TensorBoard's thread prints no traceback of what its logger raises again."""
+    report = threading.excepthook
+
+    def report_others(args: threading.ExceptHookArgs) -> None:
+        writer = type(args.thread).__module__.startswith("tensorboard.")
+        if not (writer and isinstance(args.exc_value, OSError)):
+            report(args)
+
+    threading.excepthook = report_others
+    try:
+        yield
+    finally:
+        threading.excepthook = report
 
 
 def leave_out_class_metrics(logger: Any) -> None:

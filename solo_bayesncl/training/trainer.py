@@ -25,7 +25,7 @@ from solo_bayesncl.training.collapse import WarnOfCollapse
 from solo_bayesncl.training.divergence import DivergedError, StopWhenDiverged
 from solo_bayesncl.training.environment import trainer_errors_as_input_errors
 from solo_bayesncl.training.interruptions import interruptible
-from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
+from solo_bayesncl.training.loggers import LossProgressBar, make_loggers, quiet_writers
 from solo_bayesncl.training.run_folder import RunFolder, resolve_run_folder
 from solo_bayesncl.training.seeding import SeededLoader, SeededSteps
 from solo_bayesncl.training.sync_batchnorm import SyncBatchNorm
@@ -89,6 +89,7 @@ def fit(
                 data_errors_as_input_errors(cfg),
                 interruptible(trainer),
                 pixel_limit(reading.max_pixels),
+                quiet_writers(),
             ):
                 if isinstance(train_loader, DataLoader):
                     train_loader = SeededLoader.like(train_loader, cfg.seed, trainer, unreadable)
