@@ -7,7 +7,7 @@ from types import ModuleType
 
 from solo_bayesncl import __version__
 from solo_bayesncl.commands.arguments import ArgumentParser
-from solo_bayesncl.console import console_output, log
+from solo_bayesncl.console import console_output, log, results
 from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.text import any_encoding
 
@@ -42,7 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     with any_encoding(), console_output():
         try:
-            return _run(arguments)
+            status = _run(arguments)
+            if results.error is not None and not isinstance(results.error, BrokenPipeError):
+                log(f"standard output cannot be written: {results.error.strerror}.")
+                return 2
+            return status
         except ArgumentError as error:
             log(error.as_flag, all_ranks=True)
             return 2
