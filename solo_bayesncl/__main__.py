@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     # raised by torchmetrics 0.11 at import
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    results.restart()
     with any_encoding(), console_output():
         try:
             status = _run(arguments)

@@ -46,6 +46,10 @@ class PlainConsole(Console):
     def on_broken_pipe(self) -> None:
         self._stop(BrokenPipeError())
 
+    def restart(self) -> None:
+        """Prints again, for the next command of a process."""
+        self.error, self.quiet = None, False
+
     def _stop(self, error: OSError) -> None:
         self.error, self.quiet = error, True
         with suppress(OSError):  # or Python would fail to flush the rest when it ends
