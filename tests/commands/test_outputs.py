@@ -73,16 +73,19 @@ def test_evaluate_refuses_before_the_work_what_cannot_be_written(
 
 
 def test_own_results_are_replaced(run, tmp_path):
-    (tmp_path / "empty.json").touch()
-    for _ in range(2):
-        assert main(["explain", str(run)]) == 0
-        for name in ("e.json", "empty.json"):
-            assert main(["evaluate", str(run), "--out", str(tmp_path / name)]) == 0
-        assert main(["explain", str(run), "--out", str(tmp_path / "explained")]) == 0
+    assert main(["explain", str(run)]) == 0
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(run, elsewhere, ignore=shutil.ignore_patterns("*.ckpt", "args.json"))
+    assert main(["explain", str(run), "--out", str(elsewhere)]) == 0
     (run / "dimensions.json").write_text("")  # of a full disk
     (run / "evaluation.json").write_text('{"method":')
     assert main(["explain", str(run)]) == 0
     assert json.loads((run / "dimensions.json").read_text())["classes"]
+    shutil.copy(run / "evaluation.json", tmp_path / "e.json")
+    (tmp_path / "empty.json").touch()
+    for name in ("e.json", "empty.json"):
+        assert main(["evaluate", str(run), "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text() == (run / "evaluation.json").read_text()
 
 
 @pytest.mark.parametrize("name", ["report.html", "dimensions.csv", "thumbnails.jpg",
