@@ -8,7 +8,7 @@ from types import ModuleType
 
 from solo_bayesncl import __version__
 from solo_bayesncl.arguments import ArgumentParser
-from solo_bayesncl.console import console_output, log
+from solo_bayesncl.console import console_output, log, results
 from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.signals import Terminated, sigterm_raises
 from solo_bayesncl.text import any_encoding
@@ -45,9 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     # raised by torchmetrics 0.11 at import
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     debug, arguments = _split_debug(arguments)
+    results.restart()
     with any_encoding(), console_output(), sigterm_raises():
         try:
-            return _run(arguments)
+            status = _run(arguments)
+            if results.error is not None and not isinstance(results.error, BrokenPipeError):
+                raise InputError(f"standard output cannot be written: {results.error.strerror}.")
+            return status
         except ArgumentError as error:
             return _report(error.as_flag, debug, status=2)
         except InputError as error:

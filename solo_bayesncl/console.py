@@ -7,7 +7,7 @@ silent unless a command has opened `console_output`.
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -21,15 +21,39 @@ Item = TypeVar("Item")
 
 
 class PlainConsole(Console):
-    """Shows text as it is, in tables, too: without markup, emoji codes or control characters."""
+    """Shows text as it is, in tables, too: without markup, emoji codes or control characters.
+
+    A full disk or a closed pipe does not stop a command, which has files to write, too.
+
+    Attributes:
+        error: why nothing more is printed, None while it is.
+    """
 
     def __init__(self, **options: Any):
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
+        self.error: OSError | None = None
 
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(
-            for_encoding(printable(text, keep="\n\t"), self.encoding), **options
-        )
+        text = for_encoding(printable(text, keep="\n\t"), self.encoding)
+        return super().render_str(text, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            self._stop(error)
+
+    def on_broken_pipe(self) -> None:
+        self._stop(BrokenPipeError())
+
+    def restart(self) -> None:
+        """Prints again, for the next command of a process."""
+        self.error, self.quiet = None, False
+
+    def _stop(self, error: OSError) -> None:
+        self.error, self.quiet = error, True
+        with suppress(OSError):  # or Python would fail to flush the rest when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 results = PlainConsole()

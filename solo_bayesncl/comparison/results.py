@@ -36,6 +36,7 @@ from solo_bayesncl.report.tables import TABLES, write_tables
 
 FIGURES = "figures"
 RECORD = "comparison.json"
+LOCK = ".solo-bayesncl.lock"
 PAGE = "report.html"
 
 
@@ -51,7 +52,7 @@ def reserve(plan: Plan) -> Iterator[None]:
     check_outputs("out", plan.out, [plan.out / name for name in names], partial(_is_ours, plan.out))
     plan.out.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(plan.out / ".lock", timeout=0):
+        with locked(plan.out / LOCK, timeout=0):
             yield
     except Timeout:
         problem = ": another comparison is at work there. Wait for it, or give another folder."

@@ -73,16 +73,19 @@ def test_evaluate_refuses_before_the_work_what_cannot_be_written(
 
 
 def test_own_results_are_replaced(run, tmp_path):
-    (tmp_path / "empty.json").touch()
-    for _ in range(2):
-        assert main(["explain", str(run)]) == 0
-        for name in ("e.json", "empty.json"):
-            assert main(["evaluate", str(run), "--out", str(tmp_path / name)]) == 0
-        assert main(["explain", str(run), "--out", str(tmp_path / "explained")]) == 0
+    assert main(["explain", str(run)]) == 0
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(run, elsewhere, ignore=shutil.ignore_patterns("*.ckpt", "args.json"))
+    assert main(["explain", str(run), "--out", str(elsewhere)]) == 0
     (run / "dimensions.json").write_text("")  # of a full disk
     (run / "evaluation.json").write_text('{"method":')
     assert main(["explain", str(run)]) == 0
     assert json.loads((run / "dimensions.json").read_text())["classes"]
+    shutil.copy(run / "evaluation.json", tmp_path / "e.json")
+    (tmp_path / "empty.json").touch()
+    for name in ("e.json", "empty.json"):
+        assert main(["evaluate", str(run), "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text() == (run / "evaluation.json").read_text()
 
 
 @pytest.mark.parametrize("name", ["report.html", "dimensions.csv", "thumbnails.jpg",
@@ -95,6 +98,13 @@ def test_explain_replaces_no_file_of_the_user_s(run, tmp_path, capsys, no_work, 
         capsys, "explain", run, "--out", tmp_path / "mine"
     )
     assert contents(tmp_path) == before
+
+
+def test_explain_refuses_an_image_before_the_work(run, tmp_path, capsys, no_work):
+    (tmp_path / "cat.jpg").write_text("no image")
+    assert "cannot be read as an image" in refused(
+        capsys, "explain", run, "--image", tmp_path / "cat.jpg"
+    )
 
 
 def test_a_page_of_the_user_s_in_a_run_s_folder_stays(run, capsys, no_work):
@@ -173,6 +183,14 @@ def test_table_of_a_comparison_is_printed_where_writing_fails(
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
+def test_file_is_written_where_nothing_can_be_printed(run, tmp_path, capsys, monkeypatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["evaluate", str(run), "--out", str(tmp_path / "e.json")]) == 2
+    assert "standard output cannot be written: No space left" in capsys.readouterr().err
+    assert "codes" in json.loads((tmp_path / "e.json").read_text())
+
+
 def test_a_symbolic_link_stays_one(run, tmp_path):
     (tmp_path / "link.json").symlink_to(tmp_path / "elsewhere.json")
     assert main(["evaluate", str(run), "--out", str(tmp_path / "link.json")]) == 0
@@ -181,7 +199,7 @@ def test_a_symbolic_link_stays_one(run, tmp_path):
 
 
 def test_second_comparison_in_a_folder_is_refused(images, tmp_path, capsys, no_work):
-    with locked(tmp_path / ".lock"):
+    with locked(tmp_path / results.LOCK):
         message = refused(capsys, *arguments(images, tmp_path, "methods=[ncl]", "seeds=[0]"))
     assert f"out={tmp_path}: another comparison is at work there" in message
 
