@@ -17,10 +17,11 @@ from solo_bayesncl.runs.run import (
     comparable,
     find_resumable,
     new_version,
+    recorded_settings,
 )
 
 __all__ = [
     "DIVERGED", "Run", "checkpoint_at", "checkpoint_epoch", "comparable", "fill_module",
     "find_resumable", "load_checkpoint", "load_weights", "new_version", "non_finite",
-    "require_finite", "require_fit", "weights_of",
+    "recorded_settings", "require_finite", "require_fit", "weights_of",
 ]  # fmt: skip

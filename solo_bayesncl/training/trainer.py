@@ -17,6 +17,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors, too_few_images
 from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.training import distributed
+from solo_bayesncl.training.checkpoint_io import CheckpointIO
 from solo_bayesncl.training.collapse import WarnOfCollapse
 from solo_bayesncl.training.divergence import DivergedError, StopWhenDiverged
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
@@ -129,6 +130,7 @@ def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
         enable_checkpointing=False,
         devices=len(cfg.devices) if cfg.accelerator == "cpu" else list(cfg.devices),
         precision=adapter().precision(cfg.precision),
+        plugins=[CheckpointIO()],
         enable_model_summary=settings.get("enable_model_summary", False),
     )
     # the loaders are already split among processes; the key has another name in Lightning 1
@@ -139,5 +141,5 @@ def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
     elif cfg.strategy == "ddp":
         options["strategy"] = pl.strategies.DDPStrategy(find_unused_parameters=False)
     if cfg.accelerator == "cpu" and options.pop("sync_batchnorm", False):
-        options["plugins"] = [SyncBatchNorm()]
+        options["plugins"].append(SyncBatchNorm())
     return options
