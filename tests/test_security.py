@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 
@@ -126,7 +127,8 @@ def planted(run: Path, way: str, trap: Path) -> Path:
 def test_the_attacks_are_real(run, tmp_path):
     for way in list(WAYS)[:7]:
         folder = shutil.copytree(run, tmp_path / way)
-        torch.load(planted(folder, way, tmp_path / f"of {way}"))
+        with suppress(RuntimeError):  # a raw pickle is refused after its first object
+            torch.load(planted(folder, way, tmp_path / f"of {way}"))
         assert (tmp_path / f"of {way}").exists(), way
 
 
@@ -146,7 +148,7 @@ def test_no_command_runs_code_of_a_checkpoint(images, run, tmp_path, trap, capsy
         pretrain(images, tmp_path / "new", f"resume_from_checkpoint={checkpoint}", "max_epochs=2"),
     ):
         assert main(command) == 2, command
-        assert f"{checkpoint} cannot be read as a checkpoint: it " in capsys.readouterr().err
+        assert f"{checkpoint} cannot be read as a checkpoint: " in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         solo_bayesncl.load_encoder(run)
@@ -244,6 +246,7 @@ def test_run_records_the_value_of_an_environment_variable(images, tmp_path, monk
     assert record["name"] == "of the lab"
 
 
+@pytest.mark.usefixtures("whole_backbone")
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny"])
 @pytest.mark.parametrize(
     "kwargs",
@@ -376,6 +379,7 @@ def test_plain_settings_of_hydra_are_accepted(section):
 # Data sets
 
 
+@pytest.mark.usefixtures("whole_backbone")
 @pytest.mark.parametrize("dataset", [CIFAR10, CIFAR100])
 def test_pickles_of_cifar_are_not_loaded(tmp_path, trap, capsys, monkeypatch, dataset):
     def offline(*args, **kwargs):
@@ -393,6 +397,7 @@ def test_pickles_of_cifar_are_not_loaded(tmp_path, trap, capsys, monkeypatch, da
     assert f"data.dataset={name} is neither in" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("whole_backbone")
 def test_names_of_cifar_are_not_loaded(cifar10, tmp_path, trap, capsys, monkeypatch):
     """The pictures are whole, so nothing is downloaded; the names of the classes are exchanged."""
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": "0" * 32})
