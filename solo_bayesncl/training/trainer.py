@@ -21,6 +21,7 @@ from solo_bayesncl.training.checkpoint_io import CheckpointIO
 from solo_bayesncl.training.collapse import WarnOfCollapse
 from solo_bayesncl.training.divergence import DivergedError, StopWhenDiverged
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
+from solo_bayesncl.training.resumed_settings import SettingsOfRecipe
 from solo_bayesncl.training.run_folder import (
     RunFolder,
     require_training_state,
@@ -115,6 +116,7 @@ def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
     callbacks = [
         pl.callbacks.LearningRateMonitor(logging_interval="epoch"),
         SeededSteps(cfg.seed),
+        SettingsOfRecipe(),
         StopWhenDiverged(cfg),
         WarnOfCollapse(cfg),
     ]
