@@ -7,8 +7,10 @@ import logging
 import sys
 from typing import Any
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.experimental.callback import Callback
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 
@@ -32,10 +34,35 @@ class SoloBayesNCL(SearchPathPlugin):
             elif scripts_use_hydra():
                 solo_bayesncl.register()
                 folders.extend(search_path)
+            if own_command or folders.runs_script():
+                folders.check_files(search_path)
         except Exception as error:  # whatever it is, the program can run without this package
             logging.getLogger(__name__).warning(
                 "The methods and recipes of solo_bayesncl are not available: %s", error
             )
+
+
+class RecipeSource(FileConfigSource):
+    """A folder whose files do not configure Hydra: see `solo_bayesncl.recipes.trust`."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "recipe"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        from solo_bayesncl.recipes.trust import check_file
+
+        result = super().load_config(config_path)
+        check_file(result.config, result.header, f"{self.path}/{config_path}")
+        return result
+
+    def is_config(self, config_path: str) -> bool:
+        from solo_bayesncl.recipes.trust import names_hydra, refuse_hydra_folder
+
+        found = super().is_config(config_path)
+        if found and names_hydra(config_path):
+            refuse_hydra_folder(self.path, config_path)
+        return found
 
 
 class ResolvePreset(Callback):

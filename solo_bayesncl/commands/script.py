@@ -6,6 +6,7 @@ from pathlib import Path
 
 import solo_bayesncl
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes.search_path import script_of_solo_learn
 
 
 def run(arguments: list[str]) -> int:
@@ -26,7 +27,8 @@ def run(arguments: list[str]) -> int:
     sys.argv = arguments
     sys.path.insert(0, str(path.resolve().parent))
     try:
-        runpy.run_path(script, run_name="__main__")
+        with script_of_solo_learn():
+            runpy.run_path(script, run_name="__main__")
     finally:
         sys.argv, sys.path[:] = command_line, import_path
     return 0

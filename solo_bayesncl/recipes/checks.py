@@ -78,7 +78,7 @@ def data_errors_as_input_errors(cfg: DictConfig):
     try:
         yield
     except (RuntimeError, OSError) as error:
-        if isinstance(error, URLError) or "Dataset not found" in str(error):
+        if isinstance(error, URLError) or str(error).startswith("Dataset "):
             raise InputError(
                 f"data.dataset={cfg.data.dataset} is neither in data.train_path="
                 f"{cfg.data.train_path} nor can it be downloaded ({error}). Put its files there."

@@ -14,6 +14,7 @@ _logger = logging.getLogger(__name__)
 def fit_to_machine(cfg: DictConfig) -> None:
     """Resolves accelerator, devices, precision and batch-norm synchronisation in place.
 
+    So are interpolations, environment variables among them: the record of a run has their values.
     solo-learn's YAML is written for GPUs. `accelerator: auto` becomes `gpu` or `cpu`; `devices`, in
     any of Lightning's forms, becomes a list with one entry per process: solo-learn scales the
     learning rate by its length. On the CPU each entry is one process.
@@ -24,6 +25,7 @@ def fit_to_machine(cfg: DictConfig) -> None:
     Raises:
         InputError: for devices that the machine does not have.
     """
+    OmegaConf.resolve(cfg)
     cuda = torch.cuda.is_available()
     accelerator = cfg.get("accelerator") or "auto"
     if accelerator in ("gpu", "cuda") and not cuda:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes.trust import SCHEME
 
 if TYPE_CHECKING:
     from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
@@ -21,6 +22,7 @@ PRESET = "solo_bayesncl_preset"  # section of values that depend on the data set
 PROVIDER = "solo_bayesncl"  # of what we add to a search path
 
 _composes_for_us = ContextVar("composes_for_us", default=False)
+_runs_script = ContextVar("runs_script", default=False)
 
 
 @contextmanager
@@ -36,6 +38,21 @@ def own_composition() -> Iterator[None]:
 def composes_for_us() -> bool:
     """Whether `own_composition` is open."""
     return _composes_for_us.get()
+
+
+@contextmanager
+def script_of_solo_learn() -> Iterator[None]:
+    """While open, the Hydra plugin knows that a script of solo-learn runs inside our command."""
+    token = _runs_script.set(True)
+    try:
+        yield
+    finally:
+        _runs_script.reset(token)
+
+
+def runs_script() -> bool:
+    """Whether `script_of_solo_learn` is open."""
+    return _runs_script.get()
 
 
 def recipe_root() -> Path:
@@ -72,6 +89,13 @@ def recipe_names(folder: Path) -> list[str]:
 
 def _folder(element: "SearchPathElement") -> Path:
     return Path((element.path or "").removeprefix("file://"))
+
+
+def check_files(search_path: "ConfigSearchPath") -> None:
+    """Lets files of recipes be checked when they are read: see `recipes.trust`."""
+    for element in search_path.get_path():
+        if element.provider in ("main", PROVIDER):
+            element.path = f"{SCHEME}://{_folder(element)}"
 
 
 def append_shared(search_path: "ConfigSearchPath") -> None:

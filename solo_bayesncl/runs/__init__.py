@@ -24,11 +24,12 @@ from solo_bayesncl.runs.run import (
     first_usable,
     new_folder,
     read_settings,
+    recorded_settings,
 )
 
 __all__ = [
     "DIVERGED", "RecordedRun", "Run", "checkpoint_at", "checkpoint_epoch", "checkpoints_in",
     "comparable", "fill_module", "find_resumable", "first_usable", "load_checkpoint",
     "load_weights", "new_folder", "non_finite", "read_settings", "recorded_runs",
-    "require_finite", "require_fit", "weights_of",
+    "recorded_settings", "require_finite", "require_fit", "weights_of",
 ]  # fmt: skip

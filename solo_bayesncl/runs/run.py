@@ -4,13 +4,14 @@ import logging
 import random
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
@@ -65,9 +66,47 @@ def read_settings(folder: Path) -> DictConfig:
             f"{folder} holds no args.json, the record of settings that solo-learn keeps beside "
             "its checkpoints; without it the model cannot be rebuilt."
         )
-    cfg = OmegaConf.create(settings)
-    OmegaConf.resolve(cfg)  # a sweep of solo-learn's script records a recipe's `preset`
+    return recorded_settings(settings, folder / "args.json")
+
+
+def recorded_settings(content: dict[str, Any], source: Path) -> DictConfig:
+    """The settings of a record, which may come from anywhere: it cannot read the environment.
+
+    Args:
+        content: of the record. References of one setting to another are resolved: a sweep of
+            solo-learn's script records a recipe's `preset`.
+        source: file of the record, for messages.
+
+    Raises:
+        InputError: if a setting calls a resolver, such as `${oc.env:HOME}`.
+    """
+    for key, text in _texts(content):
+        if "${" in _without_references(text):
+            raise InputError(
+                f"{source}: {key}={text} would be looked up on this machine. Replace it by a value."
+            )
+    cfg = OmegaConf.create(content)
+    try:
+        OmegaConf.resolve(cfg)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{source} is damaged: {' '.join(str(error).split())}.") from error
     return cfg
+
+
+def _texts(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, value) of every text in nested dicts and lists."""
+    if isinstance(content, str):
+        yield key, content
+    elif isinstance(content, dict | list):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        for name, value in items:
+            yield from _texts(value, f"{key}.{name}".lstrip("."))
+
+
+def _without_references(text: str) -> str:
+    """The text without `${other.key}`, from the innermost out; a call of a resolver has a colon."""
+    shorter = re.sub(r"\$\{[^${}:]*\}", "", text)
+    return text if shorter == text else _without_references(shorter)
 
 
 def checkpoint_epoch(checkpoint: Path) -> int:

@@ -141,7 +141,7 @@ class Encoder(nn.Module):
                 f"{path} cannot be read as an encoder: {error}. Give a file that `solo-bayesncl "
                 "export --format safetensors` has written, a .ckpt file or the folder of a run."
             ) from error
-        cfg = OmegaConf.create(settings)
+        cfg = runs.recorded_settings(settings, path)
         model = build_model(cfg, path)
         missing = [n for n in model.state_dict() if n.startswith(PARTS) and n not in weights]
         if missing:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from solo_bayesncl import files, runs
@@ -145,7 +145,7 @@ class OfficialCheckpoint:
             settings["method_kwargs"] = {k: v for k, v in kwargs if k in accepted.model_fields}
         if settings.get("method") == "bayesncl":
             settings["method_kwargs"]["gating_head_depth"] = self.gating_head_depth
-        return OmegaConf.create(settings)
+        return runs.recorded_settings(settings, self.path.parent / "args.json")
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

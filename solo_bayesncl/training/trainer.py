@@ -26,6 +26,7 @@ from solo_bayesncl.training.divergence import DivergedError, StopWhenDiverged
 from solo_bayesncl.training.environment import trainer_errors_as_input_errors
 from solo_bayesncl.training.interruptions import interruptible
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers, quiet_writers
+from solo_bayesncl.training.resumed_settings import SettingsOfRecipe
 from solo_bayesncl.training.run_folder import RunFolder, resolve_run_folder
 from solo_bayesncl.training.seeding import SeededLoader, SeededSteps
 from solo_bayesncl.training.sync_batchnorm import SyncBatchNorm
@@ -59,8 +60,7 @@ def fit(
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model.to(memory_format=torch.channels_last)
     checkpoint_io = CheckpointIO()
-    options = _trainer_options(cfg)
-    options["plugins"] = [*options.get("plugins", []), checkpoint_io]
+    options = _trainer_options(cfg, checkpoint_io)
     if isinstance(train_loader, DataLoader):
         processes = number_of_processes(cfg)
         steps = len(train_loader.dataset) // (train_loader.batch_size * processes)
@@ -129,11 +129,12 @@ def _checkpointer(cfg: DictConfig, folder: RunFolder) -> Any:
     return checkpointer
 
 
-def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
+def _trainer_options(cfg: DictConfig, checkpoint_io: CheckpointIO) -> dict[str, Any]:
     pl = adapter().pl
     callbacks = [
         pl.callbacks.LearningRateMonitor(logging_interval="epoch"),
         SeededSteps(cfg.seed),
+        SettingsOfRecipe(),
         StopWhenDiverged(cfg),
         WarnOfCollapse(cfg),
     ]
@@ -149,6 +150,7 @@ def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
         enable_checkpointing=False,
         devices=len(cfg.devices) if cfg.accelerator == "cpu" else list(cfg.devices),
         precision=adapter().precision(cfg.precision),
+        plugins=[checkpoint_io],
         enable_model_summary=settings.get("enable_model_summary", False),
     )
     # the loaders are already split among processes; the key has another name in Lightning 1
@@ -159,5 +161,5 @@ def _trainer_options(cfg: DictConfig) -> dict[str, Any]:
     elif cfg.strategy == "ddp":
         options["strategy"] = pl.strategies.DDPStrategy(find_unused_parameters=False)
     if cfg.accelerator == "cpu" and options.pop("sync_batchnorm", False):
-        options["plugins"] = [SyncBatchNorm()]
+        options["plugins"].append(SyncBatchNorm())
     return options

@@ -102,7 +102,7 @@ def test_weights_that_overflow_in_the_last_step_of_an_epoch_are_not_saved(images
 def test_finite_weights_beyond_float16_are_called_diverged(images, tmp_path, capsys):
     """With LARS a learning rate of 1e8 leaves finite weights, whose features overflow."""
     assert main(arguments(images, tmp_path, "simclr", "optimizer.lr=1e8")) == 2
-    assert "step 2: backbone.conv1.weight has grown to 1" in capsys.readouterr().err
+    assert "step 2: backbone.conv1.weight has grown to " in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
