@@ -109,7 +109,7 @@ class ReadableSamples(Dataset):
     it is left out.
 
     Args:
-        samples: a data set; images in files are read by `read_image`.
+        samples: a data set. Images in files, folders of them or HDF5, are read by `read_image`.
         reading: of its images.
         replace: whether the next image that can be read takes the place of one that cannot, with
             its own index and label; else it is left out. The next one is the same in every process

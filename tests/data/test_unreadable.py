@@ -2,14 +2,17 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import make_images
-from image_kinds import save_unreadable
+from image_kinds import save_deep, save_unreadable
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
+from solo_bayesncl import adapters
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.unreadable import (
     ReadableLoader,
     ReadableSamples,
@@ -20,6 +23,7 @@ from solo_bayesncl.data.unreadable import (
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.training.seeding import SeededLoader
 
+OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
 SKIP, STOP = Reading(skip=True), Reading()
 WORKERS = [{"num_workers": 0}, {"num_workers": 2}]
 SPAWNED = {"num_workers": 1, "multiprocessing_context": "spawn"}
@@ -149,3 +153,21 @@ def test_limit_of_pixels_holds_in_every_worker(tmp_path, options):
     loader = ReadableLoader.like(loader_of(tmp_path / "data", **options), unreadable)
     assert [len(labels) for _, labels in loader] == [1]
     assert "limit of 64 pixels; to allow it, set data.max_image_pixels" in str(unreadable)
+
+
+@pytest.mark.skipif(OLD_RELEASE, reason="1.0.2 has no HDF5 data")
+def test_images_in_an_hdf5_file_are_read_and_named_in_the_same_way(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    h5_dataset = pytest.importorskip("solo.data.h5_dataset")
+    adapter().patch_solo_learn()
+    (deep, shown), *_ = save_deep(tmp_path).items()
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        for name, content in {"a/0": deep.read_bytes(), "a/1": b"no image"}.items():
+            file.create_dataset(name, data=np.frombuffer(content, dtype="uint8"))
+    samples = h5_dataset.H5Dataset("imagenet", str(tmp_path / "images.h5"))
+    samples = ReadableSamples(samples, SKIP)
+    (image, label), _ = samples[0]
+    assert label == 0
+    assert np.array_equal(np.asarray(image)[..., 0], shown)
+    _, failures = samples[1]
+    assert str(failures[1]).startswith(f"{tmp_path}/images.h5:a/1 cannot be read as an image: ")
