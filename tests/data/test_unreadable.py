@@ -21,6 +21,7 @@ from solo_bayesncl.data.unreadable import (
     without_images,
 )
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.training.distributed import share_of
 from solo_bayesncl.training.seeding import SeededLoader
 
 OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
@@ -131,6 +132,18 @@ def test_data_set_without_a_readable_image_is_one_message(folder, replace):
         list(ReadableLoader.like(loader_of(folder), unreadable, replace))
 
 
+def test_ranks_validate_equally_many_batches(tmp_path):
+    """All images of a batch of rank zero cannot be read."""
+    make_images(tmp_path / "data", classes=1, per_class=8, size=8)
+    for number in range(0, 8, 2):
+        (tmp_path / f"data/class_0/{number}.png").write_bytes(b"no image")
+    batches = []
+    for rank in range(2):
+        share = share_of(loader_of(tmp_path / "data"), trainer_in(0, rank, 2))
+        batches.append(list(ReadableLoader.like(share, UnreadableImages(SKIP), replace=True)))
+    assert len(batches[0]) == len(batches[1]) == 1
+
+
 @pytest.mark.parametrize("options", WORKERS)
 def test_whatever_cannot_be_read_is_skipped(tmp_path, options):
     (tmp_path / "data/a").mkdir(parents=True)
@@ -152,7 +165,7 @@ def test_limit_of_pixels_holds_in_every_worker(tmp_path, options):
     unreadable = UnreadableImages(Reading(max_pixels=64, skip=True))
     loader = ReadableLoader.like(loader_of(tmp_path / "data", **options), unreadable)
     assert [len(labels) for _, labels in loader] == [1]
-    assert "limit of 64 pixels; to allow it, set data.max_image_pixels" in str(unreadable)
+    assert "limit of 64 pixels; to allow it, set ++data.max_image_pixels=N" in str(unreadable)
 
 
 @pytest.mark.skipif(OLD_RELEASE, reason="1.0.2 has no HDF5 data")

@@ -10,8 +10,10 @@ import torch
 from conftest import RECIPES, make_images, only_run, tiny
 from PIL import Image
 
+from solo_bayesncl import load_encoder
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.data.unreadable import RECORD
+from solo_bayesncl.errors import InputError
 
 RECIPE = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "bayesncl"]
 SKIP = "++data.on_corrupt=skip"
@@ -100,18 +102,14 @@ def test_run_that_skips_lists_its_images_and_is_evaluated_in_the_same_way(images
     assert evaluation["samples"] == 22
 
 
-def test_run_that_stopped_is_resumed_with_skipping(images, tmp_path, capsys):
-    data = copy_of(images, tmp_path / "data")
-    settings = tiny(data, tmp_path / "out", "auto_resume.enabled=True", "max_epochs=2")
-    assert main(["pretrain", *RECIPE, *settings, "++limit_train_batches=1"]) == 0
-    (data / "train/class_0/0.png").write_bytes(b"")
-    run = only_run(tmp_path / "out", "bayesncl")
-    (checkpoint,) = run.glob("*.ckpt")
-    checkpoint.rename(run / checkpoint.name.replace("ep=1", "ep=0"))
-    capsys.readouterr()
-    resumed = main(["pretrain", *RECIPE, *settings, "++limit_train_batches=1", SKIP])
-    assert "resuming" in capsys.readouterr().err
-    assert resumed == 0
+def test_skipping_and_the_limit_do_not_make_another_run(images, tmp_path, capsys):
+    """So that a run which stopped at an image can go on."""
+    settings = tiny(images, tmp_path, "auto_resume.enabled=True")
+    for more in ([], [SKIP, "++data.max_image_pixels=2000000000"]):
+        capsys.readouterr()
+        assert main(["pretrain", *RECIPE, *settings, *more]) == 0
+    assert "That run is finished" in capsys.readouterr().err
+    assert only_run(tmp_path, "bayesncl")
 
 
 def test_linear_skips_and_names(run, images, tmp_path, capsys):
@@ -146,6 +144,8 @@ def test_limit_of_pixels_is_that_of_the_run_or_the_option(images, tmp_path, caps
     message = capsys.readouterr().err
     assert f"{large} cannot be read as an image: Image size (20000 pixels) exceeds" in message
     assert main([*evaluate, "--on-corrupt", "stop", "--max-image-pixels", "20000"]) == 0
+    with pytest.raises(InputError, match="limit of 19999 pixels"):
+        load_encoder(run).describe(large)
     explain = ["explain", str(run), "--image", str(large), "--out", str(tmp_path / "explained")]
     assert main(explain) == 2
     assert main([*explain, "--max-image-pixels", "20000"]) == 0
