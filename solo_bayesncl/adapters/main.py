@@ -1,5 +1,6 @@
 """solo-learn main (GitHub, 1.0.3 and later, `lightning` 2.x)."""
 
+import io
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ import lightning.pytorch as pl
 import solo.methods.base
 import solo.methods.linear
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from solo.args import linear as linear_args
 from solo.args import pretrain as pretrain_args
 from solo.data import classification_dataloader, pretrain_dataloader
@@ -62,7 +64,7 @@ def patch_solo_learn() -> None:
         BaseMomentumMethod._shared_step_momentum
     )
     LARS.__setstate__ = _set_state_with_defaults
-    _patch_h5_listing()
+    _patch_h5()
 
 
 def _set_state_with_defaults(optimizer: LARS, state: dict[str, Any]) -> None:
@@ -72,10 +74,11 @@ def _set_state_with_defaults(optimizer: LARS, state: dict[str, Any]) -> None:
         group.update(optimizer.defaults | group)
 
 
-def _patch_h5_listing() -> None:
-    """Lists the images of every file: solo-learn caches the list under the file's name alone.
+def _patch_h5() -> None:
+    """Lists the images of every file, and lets `loader` read them where a data set has one.
 
-    It would read another file of the same name with the list of the first.
+    solo-learn caches the list under the file's name alone: it would read another file of the same
+    name with the list of the first.
     """
     try:
         import h5py
@@ -92,7 +95,18 @@ def _patch_h5_listing() -> None:
                 for image in file[name]
             ]
 
+    def load_image(self, class_name: str, name: str):
+        content = _H5Image(self.h5_file[class_name][name][:])
+        content.name = f"{self.h5_path}:{class_name}/{name}"
+        return self.loader(content)
+
     H5Dataset._load_h5_data_info = load_list
+    H5Dataset._load_img = load_image
+    H5Dataset.loader = staticmethod(lambda content: Image.open(content).convert("RGB"))
+
+
+class _H5Image(io.BytesIO):
+    """An image's content, with the attribute `name` of a file."""
 
 
 class Checkpointer(CheckpointerMixin, SoloCheckpointer):

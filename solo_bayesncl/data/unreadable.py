@@ -15,7 +15,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from solo_bayesncl.data.images import UnreadableImageError, pixel_limit
+from solo_bayesncl.data.images import UnreadableImageError, pixel_limit, read_image
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.errors import InputError
 
@@ -63,7 +63,7 @@ class UnreadableImages:
         if new and not self.reading.skip:
             raise InputError(
                 f"{next(iter(new.values()))} Repair or remove it, or leave out such images with "
-                "data.on_corrupt=skip (or --on-corrupt skip)."
+                "++data.on_corrupt=skip (or --on-corrupt skip)."
             )
         recorded = self.names if new else ()
         self.reasons |= {name: image.reason for name, image in new.items()}
@@ -109,7 +109,7 @@ class ReadableSamples(Dataset):
     it is left out.
 
     Args:
-        samples: a data set.
+        samples: a data set; solo-learn's HDF5 data set is made to read by `read_image`, too.
         reading: of its images.
         replace: whether the next image that can be read takes the place of one that cannot, with
             its own index and label; else it is left out. The next one is the same in every process
@@ -117,6 +117,9 @@ class ReadableSamples(Dataset):
     """
 
     def __init__(self, samples: Dataset, reading: Reading, replace: bool = False):
+        if hasattr(samples, "loader"):
+            samples = copy.copy(samples)
+            samples.loader = read_image
         self.samples = samples
         self.reading = reading
         self.replace = replace

@@ -51,6 +51,18 @@ def test_every_comparison_of_the_package_can_be_planned(name, images, tmp_path):
     assert len(set(settings.values())) == len(plan.methods)  # each is another method
 
 
+def test_probe_reads_images_as_the_pretraining_does(images, tmp_path):
+    from solo_bayesncl.comparison.plan import Plan
+
+    cfg = compose_recipe("scripts/compare", "custom", [f"out={tmp_path}", "seeds=[0]"])
+    cfg.overrides += [
+        f"data.train_path={images}/train", f"data.val_path={images}/val",
+        "++data.on_corrupt=skip", "++data.max_image_pixels=1000",
+    ]  # fmt: skip
+    for job in Plan.of(cfg).jobs:
+        assert (job.probe.data.on_corrupt, job.probe.data.max_image_pixels) == ("skip", 1000)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
     images, tmp_path, monkeypatch, workers

@@ -2,13 +2,16 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import make_images
-from image_kinds import save_unreadable
+from image_kinds import save_deep, save_unreadable
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms as T
 
+from solo_bayesncl import adapters
+from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.folders import ClassFolder
 from solo_bayesncl.data.unreadable import (
     ReadableLoader,
@@ -18,8 +21,10 @@ from solo_bayesncl.data.unreadable import (
     without_images,
 )
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.training.distributed import share_of
 from solo_bayesncl.training.seeding import SeededLoader
 
+OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
 SKIP, STOP = Reading(skip=True), Reading()
 WORKERS = [{"num_workers": 0}, {"num_workers": 2}]
 SPAWNED = {"num_workers": 1, "multiprocessing_context": "spawn"}
@@ -127,6 +132,18 @@ def test_data_set_without_a_readable_image_is_one_message(folder, replace):
         list(ReadableLoader.like(loader_of(folder), unreadable, replace))
 
 
+def test_ranks_validate_equally_many_batches(tmp_path):
+    """All images of a batch of rank zero cannot be read."""
+    make_images(tmp_path / "data", classes=1, per_class=8, size=8)
+    for number in range(0, 8, 2):
+        (tmp_path / f"data/class_0/{number}.png").write_bytes(b"no image")
+    batches = []
+    for rank in range(2):
+        share = share_of(loader_of(tmp_path / "data"), trainer_in(0, rank, 2))
+        batches.append(list(ReadableLoader.like(share, UnreadableImages(SKIP), replace=True)))
+    assert len(batches[0]) == len(batches[1]) == 1
+
+
 @pytest.mark.parametrize("options", WORKERS)
 def test_whatever_cannot_be_read_is_skipped(tmp_path, options):
     (tmp_path / "data/a").mkdir(parents=True)
@@ -148,4 +165,22 @@ def test_limit_of_pixels_holds_in_every_worker(tmp_path, options):
     unreadable = UnreadableImages(Reading(max_pixels=64, skip=True))
     loader = ReadableLoader.like(loader_of(tmp_path / "data", **options), unreadable)
     assert [len(labels) for _, labels in loader] == [1]
-    assert "limit of 64 pixels; to allow it, set data.max_image_pixels" in str(unreadable)
+    assert "limit of 64 pixels; to allow it, set ++data.max_image_pixels=N" in str(unreadable)
+
+
+@pytest.mark.skipif(OLD_RELEASE, reason="1.0.2 has no HDF5 data")
+def test_images_in_an_hdf5_file_are_read_and_named_in_the_same_way(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    h5_dataset = pytest.importorskip("solo.data.h5_dataset")
+    adapter().patch_solo_learn()
+    (deep, shown), *_ = save_deep(tmp_path).items()
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        for name, content in {"a/0": deep.read_bytes(), "a/1": b"no image"}.items():
+            file.create_dataset(name, data=np.frombuffer(content, dtype="uint8"))
+    samples = h5_dataset.H5Dataset("imagenet", str(tmp_path / "images.h5"))
+    samples = ReadableSamples(samples, SKIP)
+    (image, label), _ = samples[0]
+    assert label == 0
+    assert np.array_equal(np.asarray(image)[..., 0], shown)
+    _, failures = samples[1]
+    assert str(failures[1]).startswith(f"{tmp_path}/images.h5:a/1 cannot be read as an image: ")

@@ -130,7 +130,7 @@ def test_limit_of_pixels_holds(tmp_path, capsys):
     overrides = tiny(folder, tmp_path / "out", *DALI, "data.val_path=null", "wandb.enabled=False")
     assert main(["pretrain", *RECIPE, *overrides, "++data.max_image_pixels=575"]) == 2
     message = capsys.readouterr().err
-    assert "exceeds limit of 575 pixels; to allow it, set data.max_image_pixels" in message
+    assert "exceeds limit of 575 pixels; to allow it, set ++data.max_image_pixels=N" in message
 
 
 def test_all_images_unreadable_is_one_message(tmp_path, capsys):
