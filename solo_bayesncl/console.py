@@ -32,7 +32,8 @@ def log(message: str, *, all_ranks: bool = False) -> None:
             error may be another rank's.
     """
     if all_ranks or all(os.environ.get(name, "0") == "0" for name in _RANKS):
-        _stderr.print(f"solo-bayesncl: {message}", markup=False)
+        printable = message.encode(errors="backslashreplace").decode()  # names can be no UTF-8
+        _stderr.print(f"solo-bayesncl: {printable}", markup=False)
 
 
 class _ConsoleHandler(logging.Handler):
