@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from solo_bayesncl import files, runs
+from solo_bayesncl.arguments import DEBUG
 from solo_bayesncl.comparison.plan import BASE, Job, Plan, options_of
 from solo_bayesncl.errors import InputError, prefix_errors
 from solo_bayesncl.evaluation.encoding import encode_splits
@@ -116,6 +117,7 @@ def _pretrain(job: Job) -> Path:
     # Lightning starts the other processes by repeating the command line of this one
     command = [sys.executable, "-m", "solo_bayesncl", "pretrain"]
     command += ["--config-path", job.recipe_folder, "--config-name", job.recipe, *job.overrides]
+    command += [argument for argument in sys.argv if argument == DEBUG]
     done = subprocess.run(command, check=False, preexec_fn=_kill_with_parent())
     if done.returncode != 0:
         raise InputError(f"Pretraining {job.name} failed: see above.")

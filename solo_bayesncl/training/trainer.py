@@ -17,7 +17,10 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors, too_few_images
 from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.training import distributed
-from solo_bayesncl.training.environment import trainer_errors_as_input_errors
+from solo_bayesncl.training.environment import (
+    trainer_errors_as_input_errors,
+    without_deadlock_errors,
+)
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers
 from solo_bayesncl.training.run_folder import (
     RunFolder,
@@ -76,7 +79,7 @@ def fit(
         if cfg.checkpoint.enabled:
             trainer.callbacks.append(_checkpointer(cfg, folder))
         try:
-            with data_errors_as_input_errors(cfg):
+            with data_errors_as_input_errors(cfg), without_deadlock_errors():
                 if isinstance(train_loader, DataLoader):
                     train_loader = SeededLoader.like(train_loader, cfg.seed, trainer)
                 else:
