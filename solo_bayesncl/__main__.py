@@ -7,7 +7,7 @@ import warnings
 from types import ModuleType
 
 from solo_bayesncl import __version__
-from solo_bayesncl.arguments import ArgumentParser
+from solo_bayesncl.arguments import DEBUG, ArgumentParser
 from solo_bayesncl.console import console_output, log, results
 from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.signals import Terminated, sigterm_raises
@@ -28,7 +28,6 @@ COMMANDS = {
     "doctor": "list what is installed, what it allows and how to install the rest",
 }
 PARSE_THEMSELVES = ("pretrain", "linear", "compare", "import")
-DEBUG = "--debug"  # of every command; the processes of DDP repeat the command line, with it
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from solo_bayesncl.errors import InputError
 
+DEBUG = "--debug"  # of every command; the processes of DDP repeat the command line, with it
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's, except that a wrong command line raises `InputError`."""

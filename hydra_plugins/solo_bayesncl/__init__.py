@@ -69,6 +69,7 @@ class ResolvePreset(Callback):
     """Named by our recipes: gives the program what `compose_recipe` gives, presets resolved."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        from solo_bayesncl.recipes.search_path import resolve_preset
+        from solo_bayesncl.recipes.search_path import composes_for_us, resolve_preset
 
-        resolve_preset(config)
+        if not composes_for_us():  # our commands do so themselves: Hydra warns of what this raises
+            resolve_preset(config)

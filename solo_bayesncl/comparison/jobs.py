@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from solo_bayesncl import files, runs
+from solo_bayesncl.arguments import DEBUG
 from solo_bayesncl.comparison.plan import BASE, Job, Plan, options_of
 from solo_bayesncl.errors import InputError, prefix_arguments, prefix_errors
 from solo_bayesncl.evaluation.encoding import encode_splits
@@ -134,6 +135,7 @@ def _pretrain(job: Job) -> Path:
     # Lightning starts the other processes by repeating the command line of this one
     command = [sys.executable, "-m", "solo_bayesncl", "pretrain"]
     command += ["--config-path", job.recipe_folder, "--config-name", job.recipe, *job.overrides]
+    command += [argument for argument in sys.argv if argument == DEBUG]
     # a new comparison uses the same folder as a killed one
     done = subprocess.run(command, check=False, preexec_fn=kill_with_parent())
     if done.returncode != 0:

@@ -31,8 +31,9 @@ HELP = """usage: solo-bayesncl COMMAND --config-path DIR --config-name NAME [key
 
 DIR holds YAML recipes, e.g. scripts/pretrain/cifar; NAME is one of them, e.g. bayesncl.
 Any value of the recipe can be overridden: optimizer.lr=0.2. Hydra's other flags work too:
---cfg job prints the recipe as composed, --multirun runs every combination of values. --debug adds
-the traceback to an error."""
+--cfg job prints the recipe as composed, --multirun runs every combination of values.
+
+--debug adds the traceback to an error."""
 
 
 def find_folder(name: str, option: str = "--config-path ") -> Path:

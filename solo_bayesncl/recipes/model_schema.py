@@ -34,6 +34,8 @@ class ModelSchema:
             value = None if error["type"] == "missing" else value[part]
         if error["type"] == "extra_forbidden":
             return self._unknown_key(path, str(part), schema)
+        if error["type"] == "string_unicode":
+            return f"{'.'.join(path)}={value!r} is not UTF-8: rename the file or folder."
         problem = " is missing" if error["type"] == "missing" else f"={value!r}"
         return f"{'.'.join(path)}{problem}: give {self.words(schema)}."
 

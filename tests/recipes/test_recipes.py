@@ -164,6 +164,21 @@ def test_a_copy_of_a_data_set_folder_is_another_data_set(tmp_path, kind):
         assert flat(settings) == expected
 
 
+def test_a_copy_with_the_old_name_of_the_presets_is_told_the_new_one(tmp_path):
+    mine = shutil.copytree(RECIPES / "pretrain/custom", tmp_path / "mine")
+    base = mine / "base/solo_bayesncl.yaml"
+    base.write_text(base.read_text().replace(f"{PRESET}:", "preset:"))
+    with pytest.raises(InputError, match=f"`preset` of .* is now called `{PRESET}`: rename"):
+        compose_recipe(str(mine), "bayesncl", [])
+
+
+def test_a_section_of_ones_own_named_preset_is_left_alone(tmp_path):
+    mine = shutil.copytree(RECIPES / "pretrain/demo", tmp_path / "mine")
+    write(mine / "mine.yaml", "defaults: [ncl, _self_]\npreset: {k: 3}\nname: a-${preset.k}\n")
+    cfg = compose_recipe(str(mine), "mine", [])
+    assert (cfg.preset, cfg.name) == ({"k": 3}, "a-3")
+
+
 def test_a_file_of_ones_own_builds_on_a_recipe(tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(RECIPES / "pretrain/demo", mine)
