@@ -1,12 +1,14 @@
 """What commands write: checked before the work, never over a file of the user's, never mixed."""
 
 import json
+import multiprocessing
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from compare_runs import arguments
-from conftest import only_run
+from conftest import RECIPES, only_run, tiny
 from test_commands import pretrain
 from test_errors import refused
 
@@ -18,6 +20,7 @@ from solo_bayesncl.evaluation import encoding, record
 from solo_bayesncl.outputs import locked
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.sharing import export as sharing
+from solo_bayesncl.sharing.official import OfficialCheckpoint
 
 pytestmark = pytest.mark.usefixtures("narrow_backbone")
 
@@ -43,6 +46,7 @@ def no_work(monkeypatch):
 
     monkeypatch.setattr(encoding, "encode_splits", work)
     monkeypatch.setattr(sharing, "export", work)
+    monkeypatch.setattr(OfficialCheckpoint, "read", work)
     monkeypatch.setattr(command, "_run", work)
 
 
@@ -238,3 +242,37 @@ def test_home_folder_is_found_in_a_recipe_s_file(images, tmp_path, monkeypatch):
     assert cfg.data.train_path == f"{tmp_path}/images/train"
     assert cfg.data.val_path == f"{tmp_path}/val"
     assert cfg.name == "~/n"
+
+
+# Several commands at once
+
+
+def in_a_process(*command: object) -> multiprocessing.Process:
+    """A command in a process of its own, begun."""
+    words = [str(word) for word in command]
+    process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(main(words)))
+    process.start()
+    return process
+
+
+def test_commands_at_once_in_one_folder_do_not_mix(trained, images, tmp_path):
+    """Two of them explain the run on other images: one whole set of files is left."""
+    run = shutil.copytree(trained, tmp_path / "ncl" / trained.name)
+    other = shutil.copytree(images, tmp_path / "other")
+    for path in other.glob("val/*/3.png"):
+        path.unlink()
+    recipe = ["pretrain", "--config-path", RECIPES / "pretrain/custom", "--config-name", "ncl"]
+    commands = [[*recipe, *tiny(images, tmp_path, f"seed={seed}")] for seed in (1, 2)]
+    commands += [["explain", run], ["explain", run, "--data", other]]
+    processes = [in_a_process(*command) for command in commands]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    names = ("evaluation.json", "dimensions.json")
+    (samples,) = {json.loads((run / name).read_text())["samples"] for name in names}
+    assert samples in (24, 18)
+    assert f"<dt>Validation images</dt><dd>{samples}</dd>" in (run / "report.html").read_text()
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("ncl/*/args.json")]
+    assert sorted(record["seed"] for record in records) == [1, 2, 5]
+    for folder in (tmp_path / "ncl").iterdir():
+        assert len(list(folder.glob("*.ckpt"))) == 1

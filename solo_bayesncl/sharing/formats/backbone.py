@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor
 
 from solo_bayesncl.adapters.shared import remove_head
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import ArgumentError
 from solo_bayesncl.sharing.encoder import Encoder
 from solo_bayesncl.sharing.formats.base import Format, contiguous, pickled, to_source
 
@@ -32,10 +32,11 @@ class TorchvisionFormat(Format):
 
     def content(self, out: Path) -> bytes:
         if not self.is_resnet:
-            raise InputError(
-                f"--format torchvision holds ResNets; backbone.name={self.backbone_name} is built "
-                "otherwise in torchvision. Choose --format timm or safetensors."
-            )
+            raise ArgumentError(
+                "format", self.name,
+                f" holds ResNets; backbone.name={self.backbone_name} is built otherwise in "
+                "torchvision. Choose timm or safetensors.",
+            )  # fmt: skip
         return pickled(self.backbone.state_dict())
 
     def load(self, path: Path) -> Callable[[Tensor], Tensor]:
@@ -67,16 +68,17 @@ class TimmFormat(Format):
 
     def content(self, out: Path) -> bytes:
         if self.has_cifar_stem:
-            raise InputError(
-                "--format timm: the run has solo-learn's 3x3 stem for CIFAR, which timm's ResNets "
-                "cannot be given. Choose --format torchvision, which says what to change, or "
-                "safetensors."
-            )
+            raise ArgumentError(
+                "format", self.name,
+                ": the run has solo-learn's 3x3 stem for CIFAR, which timm's ResNets cannot be "
+                "given. Choose torchvision, which says what to change, or safetensors.",
+            )  # fmt: skip
         if self.timm_name is None:
-            raise InputError(
-                f"--format timm holds ResNets, ViT, Swin and ConvNeXt; backbone.name="
-                f"{self.backbone_name} is solo-learn's own. Choose --format safetensors."
-            )
+            raise ArgumentError(
+                "format", self.name,
+                f" holds ResNets, ViT, Swin and ConvNeXt; backbone.name={self.backbone_name} is "
+                "solo-learn's own. Choose safetensors.",
+            )  # fmt: skip
         weights = self.backbone.state_dict()
         if out.suffix == ".safetensors":
             return safetensors.torch.save(contiguous(weights))

@@ -14,7 +14,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.sharing.encoder import Encoder
 
 
@@ -22,7 +22,7 @@ class Format(ABC):
     """A kind of exported file, for one encoder on the CPU.
 
     Attributes:
-        name: as given to `--format`.
+        name: as given to `export_run`.
         outputs: "features" of the backbone alone, or "codes" of the whole encoder.
         requires: packages that are not installed with this one.
         alternative: sentence that ends a refusal.
@@ -31,7 +31,7 @@ class Format(ABC):
     name: ClassVar[str]
     outputs: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
-    alternative: ClassVar[str] = " Choose --format safetensors."
+    alternative: ClassVar[str] = " Choose the format safetensors."
 
     def __init__(self, encoder: Encoder):
         self.encoder = encoder
@@ -73,13 +73,12 @@ class Format(ABC):
 
     @classmethod
     def require_installed(cls) -> None:
-        """Raises `InputError` if packages that the format requires are missing."""
+        """Raises `ArgumentError` if packages that the format requires are missing."""
         missing = [package for package in cls.requires if find_spec(package) is None]
         if missing:
-            raise InputError(
-                f"--format {cls.name} needs {', '.join(missing)}, not installed here: "
-                f'pip install "solo-bayesncl[{cls.name}]"'
-            )
+            problem = f" needs {', '.join(missing)}, not installed here: "
+            problem += f'pip install "solo-bayesncl[{cls.name}]"'
+            raise ArgumentError("format", cls.name, problem)
 
 
 def to_source(arguments: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import ArgumentError
 from solo_bayesncl.sharing.encoder import PARTS, Encoder
 from solo_bayesncl.sharing.formats.base import Format, contiguous, to_source
 
@@ -94,10 +94,11 @@ class OnnxFormat(Format):
                 verbose=False,
             )
         except Exception as error:  # the exporter's errors for unknown operations share no class
-            raise InputError(
-                f"--format onnx: torch {torch.__version__} cannot export backbone.name="
-                f"{self.backbone_name}: {textwrap.shorten(str(error), 300)}{self.alternative}"
-            ) from error
+            raise ArgumentError(
+                "format", self.name,
+                f": torch {torch.__version__} cannot export backbone.name={self.backbone_name}: "
+                f"{textwrap.shorten(str(error), 300)}{self.alternative}",
+            ) from error  # fmt: skip
         model = program.model_proto
         set_model_props(model, {"settings": json.dumps(self.encoder.settings)})
         return model.SerializeToString()
