@@ -40,9 +40,8 @@ def test_what_the_trainer_refuses_is_one_message():
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, OverflowError, KeyError, TypeError])
 def test_what_a_model_refuses_is_one_message(recipe, error):
-    refused = pytest.raises(
-        InputError, match="^The model cannot be built from backbone.kwargs=None"
-    )
+    about = "The model cannot be built from backbone.kwargs=None"
+    refused = pytest.raises(InputError, match=f"^{about}")
     with refused, model_errors_as_input_errors(recipe):
         raise error("too wide")
 
