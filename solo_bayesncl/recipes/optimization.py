@@ -60,6 +60,8 @@ class Optimizer(Section):
                 f"{' or '.join(owners) or 'another one'}. With optimizer.name={self.name} leave "
                 "them out: type ~optimizer.kwargs."
             )
+        if self.kwargs and self.kwargs.foreach and self.kwargs.fused:
+            raise InputError("optimizer.kwargs: foreach and fused cannot both be True.")
         if self.kwargs and self.kwargs.nesterov:
             without_momentum = self.name == "sgd" and self.kwargs.momentum == 0
             if without_momentum or self.kwargs.dampening:

@@ -59,7 +59,7 @@ class TrainerSettings(Section):
     val_check_interval: Batches | None = None
     check_val_every_n_epoch: Count | None = None
     num_sanity_val_steps: UpToAll | None = None
-    log_every_n_steps: WholeNumber | None = None
+    log_every_n_steps: Count | None = None
     enable_progress_bar: bool | None = None
     enable_model_summary: bool | None = None
     deterministic: bool | Literal["warn"] | None = None

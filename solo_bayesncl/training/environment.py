@@ -81,8 +81,8 @@ def without_deadlock_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if type(error).__name__ == "DeadlockDetectedException" and error.__cause__ is not None:
-            raise error.__cause__ from None
+        if type(error).__name__ == "DeadlockDetectedException" and error.__context__ is not None:
+            raise error.__context__ from None
         raise
 
 

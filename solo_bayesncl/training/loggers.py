@@ -221,19 +221,25 @@ def leave_out_class_metrics(logger: Any) -> None:
 
 def _wandb_logger(cfg: DictConfig, folder: RunFolder) -> Any:
     try:
-        import wandb  # noqa: F401
+        import wandb
     except ImportError as error:
         raise InputError(
             "wandb.enabled=True, but wandb is not installed: `pip install wandb`, or set "
             "wandb.enabled=False (curves then go to metrics.csv and TensorBoard)."
         ) from error
-    logger = _loggers.WandbLogger(
-        name=cfg.name,
-        project=cfg.wandb.project,
-        entity=None if cfg.wandb.entity == "None" else cfg.wandb.entity,
-        offline=cfg.wandb.offline,
-        resume="allow" if folder.continues else None,
-        id=folder.path.name,  # the same on all ranks; wandb's own is known on rank zero only
-    )
-    logger.log_hyperparams(OmegaConf.to_container(cfg))
+    try:
+        logger = _loggers.WandbLogger(
+            name=cfg.name,
+            project=cfg.wandb.project,
+            entity=None if cfg.wandb.entity == "None" else cfg.wandb.entity,
+            offline=cfg.wandb.offline,
+            resume="allow" if folder.continues else None,
+            id=folder.path.name,  # the same on all ranks; wandb's own is known on rank zero only
+        )
+        logger.log_hyperparams(OmegaConf.to_container(cfg))
+    except wandb.Error as error:
+        raise InputError(
+            f"wandb.enabled=True, but Weights & Biases cannot be used: {error} Or set "
+            "wandb.offline=True, or wandb.enabled=False."
+        ) from error
     return logger

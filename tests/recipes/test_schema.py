@@ -18,7 +18,7 @@ from solo_bayesncl.comparison.grids import expand_grid
 from solo_bayesncl.errors import InputError, prefix_errors
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.method_kwargs import METHODS, fill_method_kwargs
-from solo_bayesncl.recipes.overrides import key_of, quote, read_text, split_arguments
+from solo_bayesncl.recipes.overrides import apply, key_of, quote, read_text, split_arguments
 from solo_bayesncl.recipes.own_keys import validate_with_own_keys
 from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe
 from solo_bayesncl.recipes.solo_learn_kwargs import check_solo_learn_kwargs
@@ -305,6 +305,28 @@ def test_what_hydra_cannot_read_is_refused_by_the_schema():
 def test_what_is_no_override_is_named(override):
     with pytest.raises(InputError, match=rf"^'{override}' is not an override: give key=value"):
         read_text([override])
+
+
+def test_overrides_are_applied_to_a_record():
+    cfg = OmegaConf.create({"optimizer": {"lr": 1, "kwargs": {"eta": 2}}, "data": {}, "seed": 3})
+    overrides = ["optimizer.lr=2", "++data.train_path=2024,é", "~optimizer.kwargs", "~seed"]
+    apply(cfg, overrides)
+    assert cfg == {"optimizer": {"lr": 2}, "data": {"train_path": "2024,é"}}
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("lr", "'lr' is not an override"),
+        ("optimizer.lr=1,2", "'optimizer.lr=1,2' has several values: give one."),
+        ("~optimizer.nope", "'~optimizer.nope' cannot be put into the settings: "),
+        ("augmentations.7.crop_size=1", "'augmentations.7.crop_size=1' cannot be put into the "),
+    ],
+)
+def test_what_cannot_be_applied_to_a_record_is_named(override, expected):
+    cfg = OmegaConf.create({"optimizer": {"lr": 1}, "augmentations": []})
+    with pytest.raises(InputError, match=f"^{re.escape(expected)}"):
+        apply(cfg, [override])
 
 
 def test_errors_say_what_they_are_about():

@@ -118,7 +118,7 @@ PRETRAIN_VALUES = {
     "++num_sanity_val_steps=-2": "num_sanity_val_steps=-2: give an integer of at least -1",
     "++check_val_every_n_epoch=0": "check_val_every_n_epoch=0: give an integer of at least 1",
     "++val_check_interval=0": "val_check_interval=0: give a share above 0 up to 1.0, or a number",
-    "++log_every_n_steps=-1": "log_every_n_steps=-1: give an integer of at least 0",
+    "++log_every_n_steps=0": "log_every_n_steps=0: give an integer of at least 1",
     "++deterministic=often": "deterministic='often': give True or False or warn",
     "++max_time=5": "max_time=5: give DD:HH:MM:SS in quotes",
     "++profiler=foo": "profiler='foo': give one of simple, advanced, pytorch, xla",
