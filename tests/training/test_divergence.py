@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import divergence_worker as worker
 import pytest
 import torch
+from compare_runs import arguments as compared
 from conftest import RECIPES, make_images, only_run, solo_bayesncl, tiny
 from emulated_cuda import CUDA, EmulatedCuda
 from omegaconf import OmegaConf
@@ -262,3 +263,13 @@ def test_batch_of_a_later_epoch_and_another_process_is_found(images):
         found = images_of_batch(trainer, 3, batch)
         assert [int(Path(path).parent.name[-1]) for path in found] == drawn[batch]
     assert images_of_batch(trainer, 3, 0) != images_of_batch(trainer, 2, 0)
+
+
+def test_comparison_finishes_the_other_runs_and_names_those_that_diverged(images, tmp_path, capsys):
+    hot = f"++variants={{hot: {{recipe: ncl, overrides: ['{NAN_LOSS}']}}}}"
+    assert main(compared(images, tmp_path, hot, "methods=[hot,ncl]", "seeds=[0]")) == 2
+    message = capsys.readouterr().err
+    assert "hot, seed 0: training diverged at epoch 0, step 0: train_nce_loss is nan" in message
+    assert "1 of 2 runs diverged, the others are finished: hot, seed 0." in message
+    assert (tmp_path / "runs/ncl/seed-0/job.json").exists()
+    assert not (tmp_path / "comparison.json").exists()
