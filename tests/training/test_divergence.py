@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import divergence_worker as worker
 import pytest
 import torch
+from compare_runs import arguments as compared
 from conftest import RECIPES, make_images, only_run, solo_bayesncl, tiny
 from emulated_cuda import CUDA, EmulatedCuda
 from omegaconf import OmegaConf
@@ -153,11 +154,7 @@ def test_linear_probe_that_diverges_stops(images, trained, tmp_path, capsys):
 def test_checkpoint_with_weights_that_are_not_finite_is_not_trained_on(
     images, trained, tmp_path, capsys
 ):
-    (good,) = (
-        trained.glob("*-ep=*.ckpt")
-        if len([*trained.glob("*.ckpt")]) == 1
-        else (max(trained.glob("*.ckpt")),)
-    )
+    good = max(trained.glob("*.ckpt"))
     content = torch.load(good, weights_only=True)
     content["state_dict"]["backbone.conv1.weight"].fill_(torch.nan)
     bad = tmp_path / "run" / good.name
@@ -262,3 +259,13 @@ def test_batch_of_a_later_epoch_and_another_process_is_found(images):
         found = images_of_batch(trainer, 3, batch)
         assert [int(Path(path).parent.name[-1]) for path in found] == drawn[batch]
     assert images_of_batch(trainer, 3, 0) != images_of_batch(trainer, 2, 0)
+
+
+def test_comparison_finishes_the_other_runs_and_names_those_that_diverged(images, tmp_path, capsys):
+    hot = f"++variants={{hot: {{recipe: ncl, overrides: ['{NAN_LOSS}']}}}}"
+    assert main(compared(images, tmp_path, hot, "methods=[hot,ncl]", "seeds=[0]")) == 2
+    message = capsys.readouterr().err
+    assert "hot, seed 0: training diverged at epoch 0, step 0: train_nce_loss is nan" in message
+    assert "1 of 2 runs diverged, the others are finished: hot, seed 0." in message
+    assert (tmp_path / "runs/ncl/seed-0/job.json").exists()
+    assert not (tmp_path / "comparison.json").exists()
