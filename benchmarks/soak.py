@@ -16,24 +16,36 @@ import csv
 import os
 import platform
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing import Process, get_context
 from pathlib import Path
 
 import numpy as np
 import torch
+import torchvision
 from PIL import Image
 
-from solo_bayesncl.adapters import find
-
 ROOT = Path(__file__).parents[1]
+SUPPORT = ROOT / "tests/support"
+
+sys.path.insert(0, str(SUPPORT))
+from narrow_resnet import narrow_resnet18  # noqa: E402
+
+torchvision.models.resnet18 = narrow_resnet18  # before solo-learn imports it
+
+import solo_bayesncl.__main__  # noqa: E402
+import solo_bayesncl.training.pretraining  # noqa: E402
+from solo_bayesncl import adapters  # noqa: E402
+
+torch.set_num_threads(1)
+
 SECONDS = 300  # without progress
 MOMENTS = ("within an epoch", "while a checkpoint is written", "after a checkpoint")
-EPOCHS_PER_KILL = 4
+EPOCHS_PER_KILL = 2
 WARM_UP = 20  # epochs, before memory is compared
 MAX_GROWTH = 20  # KB an epoch: that of Python's heap while it settles is 5
 SHOWN = 10  # rows of the table of memory
@@ -46,7 +58,8 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=200, metavar="N", help="default: 200")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     args = parser.parse_args()
-    print(f"solo-learn {find()[0]}, torch {torch.__version__}, Python {platform.python_version()}")
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    print(f"solo-learn {adapters.find()[0]}, {versions}")
     passed = []
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images"
@@ -71,22 +84,34 @@ def make_images(folder: Path) -> None:
                 Image.fromarray(pixels).save(target / f"{number}.png")
 
 
-def start(images: Path, out: Path, processes: int, max_epochs: int) -> subprocess.Popen:
+def start(images: Path, out: Path, processes: int, max_epochs: int) -> Process:
     """Training of a narrow network, of four steps an epoch."""
-    command = [sys.executable, "-m", "solo_bayesncl", "pretrain"]
-    command += ["--config-path", str(ROOT / "scripts/pretrain/custom"), "--config-name", "bayesncl"]
-    command += [
-        f"data.train_path={images}/train", f"data.val_path={images}/val", "data.num_workers=0",
-        "accelerator=cpu", f"devices={processes}", f"optimizer.batch_size={8 // processes}",
+    arguments = ["pretrain", "--config-path", str(ROOT / "scripts/pretrain/custom")]
+    arguments += [
+        "--config-name", "bayesncl", f"data.train_path={images}/train", f"checkpoint.dir={out}",
+        f"data.val_path={images}/val", "data.num_workers=0", "accelerator=cpu",
+        f"devices={processes}", f"optimizer.batch_size={8 // processes}",
         f"max_epochs={max_epochs}", "augmentations.0.crop_size=8", "precision=32-true",
         "method_kwargs.proj_hidden_dim=16", "method_kwargs.proj_output_dim=8",
-        "++enable_progress_bar=False", "++log_every_n_steps=1", f"checkpoint.dir={out}",
+        "++enable_progress_bar=False", "++log_every_n_steps=1",
     ]  # fmt: skip
-    paths = [str(ROOT), str(ROOT / "tests/support"), os.environ.get("PYTHONPATH", "")]
+    process = get_context("fork").Process(target=train, args=(arguments, processes, f"{out}.log"))
+    process.start()
+    return process
+
+
+def train(arguments: list[str], processes: int, log: str) -> None:
+    """The life of a started process, which has imported everything; DDP needs a program."""
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    if processes == 1:
+        os._exit(solo_bayesncl.__main__.main(arguments))
+    paths = [str(ROOT), str(SUPPORT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "solo_bayesncl", *arguments]
+    os.execve(sys.executable, command, environment)
 
 
 def kills(images: Path, out: Path, processes: int, count: int, rng: random.Random) -> bool:
@@ -103,7 +128,7 @@ def kills(images: Path, out: Path, processes: int, count: int, rng: random.Rando
         moment = rng.choice(MOMENTS)
         reached = wait_for(moment, process, killed, rng.uniform(0, 1))
         process.kill()
-        process.communicate()
+        process.join()
         saved = max((epoch_of(path) + 1 for path in killed.glob("*/*/*.ckpt")), default=0)
         seconds = time.monotonic() - begin
         print(f"| {number} | {reached} | {saved} of {max_epochs} | {seconds:.0f} |", flush=True)
@@ -116,11 +141,11 @@ def kills(images: Path, out: Path, processes: int, count: int, rng: random.Rando
     return all(found.values())
 
 
-def wait_for(moment: str, process: subprocess.Popen, out: Path, delay: float) -> str:
+def wait_for(moment: str, process: Process, out: Path, delay: float) -> str:
     """Returns at a moment of training; says which it has been."""
     name = {MOMENTS[0]: "metrics.csv", MOMENTS[1]: "*.partial", MOMENTS[2]: "*.ckpt"}[moment]
     before, deadline = written(out, name), time.monotonic() + SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
+    while process.is_alive() and time.monotonic() < deadline:
         if written(out, name) - before:
             time.sleep(delay if moment == MOMENTS[0] else 0)
             return moment
@@ -136,11 +161,13 @@ def written(out: Path, name: str) -> set[tuple[str, int]]:
     return found
 
 
-def finish(process: subprocess.Popen, out: Path) -> Path:
+def finish(process: Process, out: Path) -> Path:
     """Waits for the end of training; returns the run's folder."""
-    _, messages = process.communicate()
-    if process.returncode != 0:
-        sys.exit(f"training ended with status {process.returncode}:\n{messages}")
+    process.join()
+    if process.exitcode != 0:
+        sys.exit(
+            f"training ended with status {process.exitcode}:\n{Path(f'{out}.log').read_text()}"
+        )
     (folder,) = out.glob("*/*/")
     return folder
 
@@ -185,7 +212,7 @@ def epochs(images: Path, out: Path, count: int) -> bool:
     print(f"\n{count} epochs, 1 process\n\n| epoch | memory (MB) | open files |\n|---|---|---|")
     process, begin = start(images, out, 1, count), time.monotonic()
     proc, measured = Path(f"/proc/{process.pid}"), {}
-    while process.poll() is None and len(measured) < count:
+    while process.is_alive() and len(measured) < count:
         for path in out.glob("*/*/*.ckpt"):
             if epoch_of(path) not in measured:
                 measured[epoch_of(path)] = (resident_kb(proc), len(list((proc / "fd").iterdir())))
