@@ -27,8 +27,7 @@ def check_outputs(
     """Checks that files can be written, and that no file of the user's is in their place.
 
     Args:
-        argument: for messages: the one that decides where they are, with its value `given`.
-        given: see above.
+        argument, given: what decides where the files are, and its value, for messages.
         paths: the files.
         is_ours: whether this program wrote an existing file.
 
@@ -36,27 +35,39 @@ def check_outputs(
         ArgumentError: if they cannot be written, or would replace something else.
     """
     folders = set()
-    for path in paths:
-        if path.is_dir():
-            raise ArgumentError(argument, given, f": {path} is a folder. Give another one.")
-        if path.exists() and not path.is_file():
-            raise ArgumentError(argument, given, f": {path} is not a regular file. Give another.")
-        if path.exists() and path.stat().st_size > 0 and not is_ours(path):
-            raise ArgumentError(
-                argument, given,
-                f": {path} exists and is not an earlier result, so it is not replaced. Give "
-                "another place, or move that file.",
-            )  # fmt: skip
-        folders.add(Path(os.path.realpath(path)).parent)
+    try:
+        for path in paths:
+            problem = _in_the_way(path, is_ours)
+            if problem is not None:
+                raise ArgumentError(argument, given, f": {path} {problem}")
+            folders.add(Path(os.path.realpath(path)).parent)
+    except OSError as error:  # a folder on the way may not be read
+        raise cannot_be_written(argument, given, error) from error
     for folder in folders:
         check_folder(argument, given, folder)
 
 
+def _in_the_way(path: Path, is_ours: Callable[[Path], bool]) -> str | None:
+    """What keeps an existing file from being replaced; an empty one has nothing to lose."""
+    if not path.exists():
+        return None
+    if path.is_dir():
+        return "is a folder. Give another place."
+    if not path.is_file():
+        return "is not a regular file. Give another place."
+    if path.stat().st_size == 0 or is_ours(path):
+        return None
+    return (
+        "exists and is not an earlier result, so it is not replaced. Give another place, or move "
+        "that file."
+    )
+
+
 def check_folder(argument: str, given: Path, folder: Path) -> None:
     """Raises `ArgumentError` unless files can be made in a folder, or where it is to be made."""
-    while not folder.exists():
-        folder = folder.parent
     try:
+        while not folder.exists():
+            folder = folder.parent
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(LEAST_BYTES))
     except OSError as error:

@@ -143,9 +143,8 @@ def markdown(comparison: Comparison) -> str:
     """The headline table, the sentences and the differences of the headline metrics."""
     columns = ["", *difference_columns(comparison), ""]
     rows = [
-        [*map(as_markdown, names), *cells]
-        for *names, difference, interval, verdict in _headline(difference_rows(comparison))
-        for cells in [(difference, interval, verdict)]
+        [as_markdown(label), as_markdown(methods), *cells]
+        for label, methods, *cells in _headline(difference_rows(comparison))
     ]
     differences = tabulate(rows, columns, tablefmt="github")
     sentences = "\n".join(f"- {as_markdown(sentence)}" for sentence in comparison["sentences"])
