@@ -174,6 +174,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     image.load()  # before the orientation, which can follow the pixels; Pillow itself turns a TIFF
     turn = _UPRIGHT.get(orientation(image))
+    if image.mode == "RGB" and turn is None:
+        return image  # most are so, and `convert` would copy them
     # of these formats, Pillow can widen 16 bits to 32
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -139,3 +139,11 @@ def test_all_images_unreadable_is_one_message(tmp_path, capsys):
     overrides = tiny(folder, tmp_path / "out", *DALI, "data.val_path=null", "wandb.enabled=False")
     assert main(["pretrain", *RECIPE, *overrides, "++data.on_corrupt=skip"]) == 2
     assert "No image can be read: 16 (" in capsys.readouterr().err
+
+
+def test_name_that_is_not_utf_8_is_opened(tmp_path):
+    """DALI itself takes text only."""
+    folder = one_colour_images(tmp_path, 16)
+    file = folder / "train/class_0/03.jpg"
+    file.rename(file.with_name(b"03\xe9.jpg".decode(errors="surrogateescape")))
+    assert sum(len(indexes) for indexes, _, _ in dali_loader(folder)) == 16
