@@ -12,7 +12,7 @@ from solo_bayesncl import files, runs
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.recipes.compose import compose_recipe
-from solo_bayesncl.recipes.overrides import apply
+from solo_bayesncl.recipes.overrides import apply, key_of
 from solo_bayesncl.recipes.read_errors import as_input_error
 from solo_bayesncl.sharing.official import CODE_SETTINGS, OfficialCheckpoint
 from solo_bayesncl.training.environment import prepare_solo_learn
@@ -39,6 +39,8 @@ def import_official(
     Raises:
         InputError: if recipe, record, weights and the installed solo-learn contradict each other.
     """
+    for override in overrides:
+        key_of(override)  # refuses what is none, before anything is read
     prepare_solo_learn()
     official = OfficialCheckpoint.read(path)
     with as_input_error():
