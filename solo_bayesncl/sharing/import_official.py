@@ -14,7 +14,7 @@ from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError, require_one_of
 from solo_bayesncl.outputs import cannot_be_written, check_folder
 from solo_bayesncl.recipes.compose import compose_recipe
-from solo_bayesncl.recipes.overrides import apply
+from solo_bayesncl.recipes.overrides import apply, key_of
 from solo_bayesncl.recipes.read_errors import as_input_error
 from solo_bayesncl.sharing.official import CODE_SETTINGS, OfficialCheckpoint
 from solo_bayesncl.training.environment import prepare_solo_learn
@@ -41,6 +41,8 @@ def import_official(
     Raises:
         InputError: if recipe, record, weights and the installed solo-learn contradict each other.
     """
+    for override in overrides:
+        key_of(override)  # refuses what is none, before anything is read
     check_folder("out", out, out)
     prepare_solo_learn()
     official = OfficialCheckpoint.read(path)
