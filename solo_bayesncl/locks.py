@@ -17,17 +17,18 @@ NAME = ".lock"
 
 
 @contextmanager
-def locked(folder: Path, timeout: float = 0) -> Iterator[None]:
+def locked(folder: Path, timeout: float = 0, name: str = NAME) -> Iterator[None]:
     """Holds a folder's lock, which ends with the process; only a killed one leaves the file.
 
     Args:
         folder: exists.
-        timeout: seconds to wait for another process.
+        timeout: seconds to wait for another process, -1 for as long as it takes.
+        name: of the lock's file; locks of different names exclude nobody.
 
     Raises:
         InputError: if another process holds the lock.
     """
-    file = folder / NAME
+    file = folder / name
     lock = FileLock(file)
     try:
         lock.acquire(timeout=timeout)

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from solo_bayesncl import files
 from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.locks import locked
 
 # in each page that this program writes
 MARK = "solo-bayesncl"
@@ -93,21 +92,11 @@ def write_together(folder: Path, record: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
         yield Path(temporary)
         written = [path for path in Path(temporary).rglob("*") if path.is_file()]
-        with locked(folder / f".{record}.lock"):
+        with locked(folder, timeout=-1, name=f".{record}.lock"):
             for path in sorted(written, key=lambda path: path.name != record):
                 target = Path(os.path.realpath(folder / path.relative_to(temporary)))
                 target.parent.mkdir(exist_ok=True)
                 path.replace(target)
-
-
-@contextmanager
-def locked(file: Path, timeout: float = -1) -> Iterator[None]:
-    """Holds a lock that ends with the process; `filelock.Timeout` if another one holds it."""
-    with FileLock(file, timeout=timeout):
-        try:
-            yield
-        finally:
-            file.unlink(missing_ok=True)  # while it is held: who waits for it starts anew
 
 
 def is_page(path: Path) -> bool:

@@ -5,7 +5,8 @@ import multiprocessing
 import pytest
 
 from solo_bayesncl import files
-from solo_bayesncl.outputs import locked, write_together
+from solo_bayesncl.locks import locked
+from solo_bayesncl.outputs import write_together
 
 NAMES = ("record.json", "figures/a.json", "b.json")
 
@@ -15,7 +16,7 @@ def write_often(folder, number: int) -> None:
         with write_together(folder, "record.json") as together:
             for name in NAMES:
                 files.write_json(together / name, {"by": number})
-        with locked(folder / ".record.json.lock"):
+        with locked(folder, timeout=-1, name=".record.json.lock"):
             assert len({files.read_json(folder / name)["by"] for name in NAMES}) == 1
 
 

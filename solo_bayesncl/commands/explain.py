@@ -49,15 +49,17 @@ def run(args: argparse.Namespace) -> int:
     _ = options.torch_device
     out = args.out or run_.folder
 
-    from solo_bayesncl.data.images import read_image
+    from solo_bayesncl.data.images import pixel_limit, read_image
     from solo_bayesncl.evaluation.encoding import encode_splits
     from solo_bayesncl.evaluation.explanation import describe_image
     from solo_bayesncl.evaluation.record import Findings
     from solo_bayesncl.training.environment import prepare_solo_learn
 
     _check(out)
-    if args.image is not None:
-        read_image(args.image)  # refused before the work
+    if args.image is not None:  # refused before the work
+        limit = options.max_image_pixels or run_.cfg.data.get("max_image_pixels")
+        with pixel_limit(limit):
+            read_image(args.image)
     prepare_solo_learn()
     model = encode_splits(args.checkpoint, options)
     described = None if args.image is None else describe_image(model, args.image)

@@ -114,7 +114,7 @@ def _run(job: Job) -> None:
         record = {"run": folder.relative_to(job.folder).as_posix(), "linear": linear}
     inputs = _inputs(job)
     trained = {part: inputs[part] for part in ("pretrain", "linear")}
-    files.write_json(job.folder / RECORD, record | {"inputs": trained})
+    _write_record(job, record | {"inputs": trained})
     prepare_solo_learn()
     with prefix_arguments("evaluation."):
         model = encode_splits(job.folder / record["run"], options_of(job.evaluation))
@@ -122,7 +122,14 @@ def _run(job: Job) -> None:
     try:
         with write_together(job.folder, record=DIMENSIONS) as together:
             findings.write(together)
-        files.write_json(job.folder / RECORD, record | {"inputs": inputs})
+    except OSError as error:
+        raise cannot_be_written("out", job.folder, error) from error
+    _write_record(job, record | {"inputs": inputs})
+
+
+def _write_record(job: Job, record: dict[str, Any]) -> None:
+    try:
+        files.write_json(job.folder / RECORD, record)
     except OSError as error:
         raise cannot_be_written("out", job.folder, error) from error
 

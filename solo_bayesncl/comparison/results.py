@@ -1,12 +1,11 @@
 """Writes a finished comparison: numbers, tables, figures and the page."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
 from omegaconf import OmegaConf
 
 from solo_bayesncl import files, runs
@@ -20,13 +19,13 @@ from solo_bayesncl.comparison.sentences import (
 )
 from solo_bayesncl.comparison.statistics import Evaluations, compare
 from solo_bayesncl.console import progress
-from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.errors import InputError, prefix_errors
+from solo_bayesncl.locks import locked
 from solo_bayesncl.outputs import (
     cannot_be_written,
     check_outputs,
     is_page,
     is_record,
-    locked,
     write_together,
 )
 from solo_bayesncl.report.figures import figure_names, save_figures
@@ -51,12 +50,10 @@ def reserve(plan: Plan) -> Iterator[None]:
     names = (RECORD, *TABLES, PAGE, *(f"{FIGURES}/{name}" for name in figure_names()))
     check_outputs("out", plan.out, [plan.out / name for name in names], partial(_is_ours, plan.out))
     plan.out.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(plan.out / LOCK, timeout=0):
-            yield
-    except Timeout:
-        problem = ": another comparison is at work there. Wait for it, or give another folder."
-        raise ArgumentError("out", plan.out, problem) from None
+    with ExitStack() as held:
+        with prefix_errors(f"out={plan.out}"):
+            held.enter_context(locked(plan.out, name=LOCK))
+        yield
 
 
 def _is_ours(out: Path, path: Path) -> bool:

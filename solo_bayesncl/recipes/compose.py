@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from solo_bayesncl.console import console_output, results
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.files import expand_home
 from solo_bayesncl.recipes.overrides import RECIPES, read_text, split_arguments
 from solo_bayesncl.recipes.paths import expand_homes
 from solo_bayesncl.recipes.read_errors import as_input_error, everything_as_input_error
@@ -46,7 +47,7 @@ def find_folder(name: str, option: str = "--config-path ") -> Path:
     Raises:
         InputError: if there is no such folder; lists the package's own.
     """
-    path = Path(name).expanduser()
+    path = expand_home(name)
     packaged = recipe_root() / name.removeprefix("./").removeprefix("scripts/")
     for folder in (path, packaged):
         shared = any((folder / f"base/solo_bayesncl_{kind}.yaml").is_file() for kind in KINDS)

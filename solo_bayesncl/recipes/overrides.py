@@ -2,7 +2,6 @@
 
 from argparse import Action, Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -14,6 +13,7 @@ from pydantic import BaseModel
 
 from solo_bayesncl.arguments import ArgumentParser
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.files import expand_home
 from solo_bayesncl.recipes.keys import path_keys, text_keys
 from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe
 
@@ -106,7 +106,7 @@ def _read(override: str, key: str, texts: set[str], paths: set[str], sweep: bool
     if not separator or typed.startswith("~"):
         return override
     if key in paths and value.startswith("~"):  # a shell only expands it at the start of a word
-        return f"{typed}={quote(str(Path(value).expanduser()))}"
+        return f"{typed}={quote(str(expand_home(value)))}"
     try:
         parsed = _parse(override)
         if parsed.is_sweep_override():

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.recipes.paths import with_resolved_paths
 from solo_bayesncl.runs.run import Run, checkpoints_in, read_settings
 
 # settings that may differ between an interrupted run and the one that resumes it
@@ -59,11 +60,12 @@ def recorded_runs(cfg: DictConfig, kind: str) -> list[RecordedRun]:
         kind: folder below `checkpoint.dir`: the method's name, or "linear".
     """
     parent = Path(cfg.checkpoint.dir) / kind
-    settings = comparable(OmegaConf.to_container(cfg))
+    settings = with_resolved_paths(comparable(OmegaConf.to_container(cfg)))
     found = []
     for record in parent.glob("*/args.json"):
         with suppress(InputError):
             recorded = comparable(OmegaConf.to_container(read_settings(record.parent)))
+            recorded = with_resolved_paths(recorded)
             checkpoints = tuple(checkpoints_in(record.parent))
             found.append(RecordedRun(record.parent, checkpoints, _differences(recorded, settings)))
     return sorted(found, key=lambda run: (len(run.differences), not run.checkpoints, -run.time))

@@ -17,7 +17,7 @@ from solo_bayesncl.__main__ import main
 from solo_bayesncl.commands import compare as command
 from solo_bayesncl.comparison import results
 from solo_bayesncl.evaluation import encoding, record
-from solo_bayesncl.outputs import locked
+from solo_bayesncl.locks import locked
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.sharing import export as sharing
 from solo_bayesncl.sharing.official import OfficialCheckpoint
@@ -203,9 +203,9 @@ def test_a_symbolic_link_stays_one(run, tmp_path):
 
 
 def test_second_comparison_in_a_folder_is_refused(images, tmp_path, capsys, no_work):
-    with locked(tmp_path / results.LOCK):
+    with locked(tmp_path, name=results.LOCK):
         message = refused(capsys, *arguments(images, tmp_path, "methods=[ncl]", "seeds=[0]"))
-    assert f"out={tmp_path}: another comparison is at work there" in message
+    assert f"out={tmp_path}: another process is working on it" in message
 
 
 # Paths
