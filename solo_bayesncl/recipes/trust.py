@@ -49,7 +49,8 @@ def check_file(config: Any, header: Mapping[str, Any], path: str) -> None:
         raise _refusal(path, f"# @package {package}")
     if not isinstance(config, DictConfig):
         return
-    for entry in OmegaConf.to_container(config).get("defaults") or []:
+    defaults = OmegaConf.to_container(config).get("defaults")
+    for entry in defaults if isinstance(defaults, list) else ():
         for default in entry if isinstance(entry, dict) else [str(entry)]:
             _, _, package = str(default).partition("@")
             if names_hydra(package) or "$" in package:

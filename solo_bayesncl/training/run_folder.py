@@ -94,6 +94,8 @@ def resolve_run_folder(
             another process trains this run.
     """
     parent = Path(cfg.checkpoint.dir) / kind
+    if cfg.resume_from_checkpoint is not None:  # wrong ones are refused before folders are made
+        runs.checkpoint_at(cfg.resume_from_checkpoint, "resume_from_checkpoint")
     _require_writable(parent)
     with locked(parent, _TIMEOUT):  # of two equal commands, the second finds the first one's record
         path, checkpoints = _to_continue(cfg, kind)

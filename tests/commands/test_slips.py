@@ -310,8 +310,8 @@ SLIPS = [
     (compare("pretrain=/nope"), "pretrain=/nope is not a folder of recipes"),
     (compare("recipes=nope"), "pretrain=scripts/pretrain/nope is not a folder of recipes"),
     (compare("++grid=5"), "grid=5: give a section with recipe, name and overrides."),
-    (compare("evaluation.device=quantum"), "--device quantum cannot be used"),
-    (compare("evaluation.metadata=/nope"), "--metadata /nope is not a file"),
+    (compare("evaluation.device=quantum"), "evaluation.device=quantum cannot be used"),
+    (compare("evaluation.metadata=/nope"), "evaluation.metadata=/nope is not a file"),
     (compare("max_epochs=0"), "ncl: max_epochs=0: give an integer of at least 1."),
     (
         compare("++optimizer.lrr=1"),
@@ -362,7 +362,7 @@ SLIPS = [
     ),
     (
         ("evaluate", f"{FILES}/unknown_method", "--precision", "8"),
-        "--precision='8' is not known. Ch",
+        "--precision 8 is not known. Ch",
     ),
     (
         ("evaluate", f"{FILES}/unknown_method", "--metadata", "/nope"),
@@ -382,7 +382,7 @@ SLIPS = [
     ),
     (
         ("export", f"{FILES}/unknown_method", "--format", "tflite", "--out", "y"),
-        "--format='tflite' is not known. Choose one of: torchvision, timm,",
+        "--format tflite is not known. Choose one of: torchvision, timm,",
     ),
     *(
         (("import", f"{FILES}/{name}", "--out", "out"), expected)
@@ -412,7 +412,7 @@ SLIPS = [
     (("data", "digits", "--out", "x", "--sead", "1"), "Did you mean --seed?"),
     (
         ("data", "digits", "--out", f"{FILES}/image.png"),
-        "image.png is a file. Choose a folder with",
+        "image.png is a file. Give a folder",
     ),
     (("data", "digits", "--out", f"{FILES}/images"), "is not empty, nor a complete data set."),
     (("demo", "--seeds", "-1"), "--seeds [-1]: give different integers of at least 0."),
