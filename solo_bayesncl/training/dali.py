@@ -31,7 +31,7 @@ from solo_bayesncl.adapters.datasets import statistics
 from solo_bayesncl.adapters.protocol import Crops
 from solo_bayesncl.adapters.shared import requires_dali
 from solo_bayesncl.data.images import open_image, orientation, read_image
-from solo_bayesncl.data.unreadable import ReadableSamples, UnreadableImages
+from solo_bayesncl.data.unreadable import ReadableSamples, UnreadableImages, require_readable
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes import too_few_images
 from solo_bayesncl.training.seeding import SeededLoader
@@ -192,8 +192,8 @@ class DALILoader:
         samples, failures = zip(*(read.result() for read in reads), strict=True)
         for failed in failures:
             self.unreadable.add(failed.values())
-        if None in samples:
-            raise self.unreadable.none_left()
+            if len(failed) == len(self.targets):
+                require_readable(failed)
         indexes.append(torch.tensor([index for index, _ in samples]))
         return [content for _, content in samples]
 

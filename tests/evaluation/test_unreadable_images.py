@@ -92,7 +92,7 @@ def test_run_that_skips_lists_its_images_and_is_evaluated_in_the_same_way(images
     assert main(["pretrain", *RECIPE, *settings, SKIP]) == 0
     run = only_run(tmp_path / "out", "bayesncl")
     message = capsys.readouterr().err
-    assert f"Images that cannot be read are left out: 3 ({data}" in message
+    assert f"3 images cannot be read and are left out: {data}" in message
     assert f"listed in {run / RECORD}" in message
     lines = (run / RECORD).read_text().splitlines()
     assert {line.split("\t")[0] for line in lines} == {str(data / name) for name in DAMAGED}
@@ -179,4 +179,4 @@ def test_all_validation_images_unreadable_is_one_message(run, tmp_path, capsys):
         file.write_bytes(b"")
     command = ["evaluate", str(run), "--data", str(tmp_path / "data"), "--on-corrupt", "skip"]
     assert main(command) == 2
-    assert "No image can be read: 4 (" in capsys.readouterr().err
+    assert "None of 4 images can be read. The first: " in capsys.readouterr().err
