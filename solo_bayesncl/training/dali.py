@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -40,6 +41,8 @@ with requires_dali():
     from nvidia.dali import fn, ops, pipeline_def, types
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
+# tag 0x112 of type 3, with either byte first
+_SHORT_ORIENTATION = (b"\x01\x12\x00\x03", b"\x12\x01\x03\x00")
 _BATCHES_AHEAD = 2  # read before DALI asks for them
 
 
@@ -73,15 +76,23 @@ def _plain_jpeg(file: str) -> bytes | None:
         plain = (
             image.format in ("JPEG", "MPO")
             and image.mode in ("L", "RGB")
-            # damaged EXIF data and other places of the orientation are not for every decoder
-            and ("exif" not in image.info or orientation(image) in range(1, 9))
-            and b"tiff:Orientation" not in image.info.get("xmp", b"")
+            and _is_orientation_plain(image)
         )
         if not plain:
             return None
         image.fp.seek(0)
         content = image.fp.read()
     return content if content.endswith(b"\xff\xd9") else None  # else it may be truncated
+
+
+def _is_orientation_plain(image: Image.Image) -> bool:
+    """Whether DALI finds the same orientation as Pillow: as a short integer in whole EXIF data."""
+    if b"tiff:Orientation" in image.info.get("xmp", b""):
+        return False
+    exif = image.info.get("exif")
+    return exif is None or (
+        orientation(image) in range(1, 9) and any(entry in exif for entry in _SHORT_ORIENTATION)
+    )
 
 
 class DALILoader:

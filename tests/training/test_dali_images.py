@@ -1,5 +1,7 @@
 """DALI decodes every image to the pixels that `read_image` gives, and reports what it cannot."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ pytest.importorskip("nvidia.dali")
 
 from conftest import only_run, tiny
 from dali_runs import BATCH, DALI, one_colour_images, pretrain
-from image_kinds import save_8_bit, save_deep, save_turned, save_unreadable
+from image_kinds import picture, save_8_bit, save_deep, save_turned, save_unreadable
 from nvidia.dali import fn, pipeline_def, types
 from test_dali import RECIPE, dali_loader
 
@@ -63,6 +65,21 @@ def test_orientation_outside_of_exif_is_followed(tmp_path):
     (pixels,) = decoded([EncodedImages([file], decode_jpegs=True)[0][1]])
     assert pixels.shape == (24, 12, 3)
     assert np.array_equal(pixels, np.asarray(read_image(file)))
+
+
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_orientation_of_any_type_is_followed(tmp_path, byte_order):
+    """DALI reads it as a short integer only (type 3); in some files it is a long one (4)."""
+    mark = {"<": b"II*\0", ">": b"MM\0*"}[byte_order]
+    for kind, value in ((3, "HH"), (4, "I")):
+        entry = struct.pack(f"{byte_order}HHI", 0x112, kind, 1)
+        entry += struct.pack(f"{byte_order}{value}", *([6, 0] if kind == 3 else [6]))
+        header = mark + struct.pack(f"{byte_order}IH", 8, 1)
+        file = tmp_path / f"{kind}.jpg"
+        picture().save(file, exif=b"Exif\0\0" + header + entry + bytes(4))
+        (pixels,) = decoded([EncodedImages([file], decode_jpegs=True)[0][1]])
+        assert pixels.shape == (*picture().size, 3)
+        assert np.array_equal(pixels, np.asarray(read_image(file)))
 
 
 def damage(folder, *numbers: int, undecodable: bool = False) -> list[str]:
