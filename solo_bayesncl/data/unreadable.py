@@ -48,7 +48,7 @@ class UnreadableImages:
     """The images that a run or an evaluation could not read.
 
     Args:
-        reading: says whether they stop it.
+        reading: whether they stop it.
         record: a file for them, which the ranks of a run share: a line with name and reason each.
     """
 
@@ -65,37 +65,33 @@ class UnreadableImages:
                 f"{next(iter(new.values()))} Repair or remove it, or leave out such images with "
                 "++data.on_corrupt=skip (or --on-corrupt skip)."
             )
-        recorded = self.names if new else ()
+        recorded = self.recorded() if new else {}
         self.reasons |= {name: image.reason for name, image in new.items()}
         lines = [f"{name}\t{new[name].reason}\n" for name in new if name not in recorded]
         if self.record is not None and lines:
             with suppress(OSError), self._open_record("a") as file:
                 file.writelines(lines)
 
-    @property
-    def names(self) -> list[str]:
-        """Of all of them, also those of other ranks, and from before the run was resumed."""
-        names = dict.fromkeys(self.reasons)
+    def recorded(self) -> dict[str, str]:
+        """Reasons by name, also those of other ranks and from before the run was resumed."""
+        recorded = {}
         if self.record is not None:
             with suppress(OSError), self._open_record("r") as file:
-                names = {line.partition("\t")[0]: None for line in file} | names
-        return list(names)
+                recorded = dict(line.rstrip("\n").split("\t", 1) for line in file if "\t" in line)
+        return recorded | self.reasons
 
     def report(self) -> None:
-        """Logs how many there are and the first names."""
-        if self.reasons:
-            where = "" if self.record is None else f" All of them are listed in {self.record}."
-            _logger.warning("Images that cannot be read are left out: %s.%s", self, where)
-
-    def none_left(self) -> InputError:
-        """The error for a data set in which no image can be read."""
-        return InputError(f"No image can be read: {self}.")
-
-    def __str__(self) -> str:
-        names = self.names
+        """Logs how many there are, the first names, and why the first cannot be read."""
+        reasons = self.recorded()
+        if not reasons:
+            return
+        names = list(reasons)
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        (reason, *_) = self.reasons.values()
-        return f"{len(names)} ({', '.join(names[:NAMED])}{more}; the first because {reason})"
+        where = "" if self.record is None else f" All of them are listed in {self.record}."
+        _logger.warning(
+            "%d images cannot be read and are left out: %s%s. Reason of the first: %s.%s",
+            len(names), ", ".join(names[:NAMED]), more, reasons[names[0]], where,
+        )  # fmt: skip
 
     def _open_record(self, mode: str):
         # names need not be UTF-8
@@ -179,8 +175,15 @@ class ReadableLoader(DataLoader):
             if batch is not None:
                 empty = False
                 yield batch
-        if empty and self.failures:
-            raise self.unreadable.none_left()
+        if empty:
+            require_readable(self.failures)
+
+
+def require_readable(failures: Failures) -> None:
+    """Raises `InputError` for the failures of a data set of which nothing can be read."""
+    if failures:
+        first = next(iter(failures.values()))
+        raise InputError(f"None of {len(failures)} images can be read. The first: {first}")
 
 
 def readable_options(loader: DataLoader) -> dict[str, Any]:

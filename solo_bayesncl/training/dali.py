@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -31,7 +32,7 @@ from solo_bayesncl.adapters.datasets import statistics
 from solo_bayesncl.adapters.protocol import Crops
 from solo_bayesncl.adapters.shared import requires_dali
 from solo_bayesncl.data.images import open_image, orientation, read_image
-from solo_bayesncl.data.unreadable import ReadableSamples, UnreadableImages
+from solo_bayesncl.data.unreadable import ReadableSamples, UnreadableImages, require_readable
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes import too_few_images
 from solo_bayesncl.training.seeding import SeededLoader
@@ -40,6 +41,8 @@ with requires_dali():
     from nvidia.dali import fn, ops, pipeline_def, types
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
+# tag 0x112 of type 3, with either byte first
+_SHORT_ORIENTATION = (b"\x01\x12\x00\x03", b"\x12\x01\x03\x00")
 _BATCHES_AHEAD = 2  # read before DALI asks for them
 
 
@@ -73,15 +76,23 @@ def _plain_jpeg(file: str) -> bytes | None:
         plain = (
             image.format in ("JPEG", "MPO")
             and image.mode in ("L", "RGB")
-            # damaged EXIF data and other places of the orientation are not for every decoder
-            and ("exif" not in image.info or orientation(image) in range(1, 9))
-            and b"tiff:Orientation" not in image.info.get("xmp", b"")
+            and _is_orientation_plain(image)
         )
         if not plain:
             return None
         image.fp.seek(0)
         content = image.fp.read()
     return content if content.endswith(b"\xff\xd9") else None  # else it may be truncated
+
+
+def _is_orientation_plain(image: Image.Image) -> bool:
+    """Whether DALI finds the same orientation as Pillow: as a short integer in whole EXIF data."""
+    if b"tiff:Orientation" in image.info.get("xmp", b""):
+        return False
+    exif = image.info.get("exif")
+    return exif is None or (
+        orientation(image) in range(1, 9) and any(entry in exif for entry in _SHORT_ORIENTATION)
+    )
 
 
 class DALILoader:
@@ -193,8 +204,8 @@ class DALILoader:
         samples, failures = zip(*(read.result() for read in reads), strict=True)
         for failed in failures:
             self.unreadable.add(failed.values())
-        if None in samples:
-            raise self.unreadable.none_left()
+            if len(failed) == len(self.targets):
+                require_readable(failed)
         indexes.append(torch.tensor([index for index, _ in samples]))
         return [content for _, content in samples]
 

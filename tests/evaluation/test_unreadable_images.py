@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from solo_bayesncl import load_encoder
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.data.unreadable import RECORD
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.evaluation.encoding import encode_splits
+from solo_bayesncl.evaluation.options import Options
+from solo_bayesncl.evaluation.record import write_findings
 
 RECIPE = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "bayesncl"]
 SKIP = "++data.on_corrupt=skip"
@@ -46,17 +50,17 @@ def test_what_is_left_out_counts_nowhere(run, images, tmp_path):
     torch.manual_seed(0)
     weights = tmp_path / "weights.pth"
     torch.save(timm.create_model("resnet10t").state_dict(), weights)
-    options = ["--reference", "resnet10t", "--reference-weights", str(weights), "--device", "cpu"]
-    options += ["--workers", "2"]
+    options = Options(
+        device="cpu", workers=1, reference="resnet10t", reference_weights=weights, on_corrupt="skip"
+    )
     skipped = copy_of(images, tmp_path / "skipped/data", *DAMAGED)
     removed = copy_of(images, tmp_path / "removed/data")
     for name in DAMAGED:
         (removed / name).unlink()
     found = {}
-    for data, more in ((skipped, ["--on-corrupt", "skip"]), (removed, [])):
+    for data in (skipped, removed):
         out = data.parent / "out"
-        command = ["explain", str(run), "--data", str(data), "--out", str(out), *options, *more]
-        assert main(command) == 0
+        write_findings(encode_splits(run, replace(options, data=data)), out)
         # the batches are others, and so is the rounding
         text = (out / "evaluation.json").read_text()
         found[data] = json.loads(text, parse_float=lambda digits: round(float(digits), 4))
@@ -92,7 +96,7 @@ def test_run_that_skips_lists_its_images_and_is_evaluated_in_the_same_way(images
     assert main(["pretrain", *RECIPE, *settings, SKIP]) == 0
     run = only_run(tmp_path / "out", "bayesncl")
     message = capsys.readouterr().err
-    assert f"Images that cannot be read are left out: 3 ({data}" in message
+    assert f"3 images cannot be read and are left out: {data}" in message
     assert f"listed in {run / RECORD}" in message
     lines = (run / RECORD).read_text().splitlines()
     assert {line.split("\t")[0] for line in lines} == {str(data / name) for name in DAMAGED}
@@ -179,4 +183,4 @@ def test_all_validation_images_unreadable_is_one_message(run, tmp_path, capsys):
         file.write_bytes(b"")
     command = ["evaluate", str(run), "--data", str(tmp_path / "data"), "--on-corrupt", "skip"]
     assert main(command) == 2
-    assert "No image can be read: 4 (" in capsys.readouterr().err
+    assert "None of 4 images can be read. The first: " in capsys.readouterr().err

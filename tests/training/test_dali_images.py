@@ -1,5 +1,7 @@
 """DALI decodes every image to the pixels that `read_image` gives, and reports what it cannot."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ pytest.importorskip("nvidia.dali")
 
 from conftest import only_run, tiny
 from dali_runs import BATCH, DALI, one_colour_images, pretrain
-from image_kinds import save_8_bit, save_deep, save_turned, save_unreadable
+from image_kinds import picture, save_8_bit, save_deep, save_turned, save_unreadable
 from nvidia.dali import fn, pipeline_def, types
 from test_dali import RECIPE, dali_loader
 
@@ -65,6 +67,21 @@ def test_orientation_outside_of_exif_is_followed(tmp_path):
     assert np.array_equal(pixels, np.asarray(read_image(file)))
 
 
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_orientation_of_any_type_is_followed(tmp_path, byte_order):
+    """DALI reads it as a short integer only (type 3); in some files it is a long one (4)."""
+    mark = {"<": b"II*\0", ">": b"MM\0*"}[byte_order]
+    for kind, value in ((3, "HH"), (4, "I")):
+        entry = struct.pack(f"{byte_order}HHI", 0x112, kind, 1)
+        entry += struct.pack(f"{byte_order}{value}", *([6, 0] if kind == 3 else [6]))
+        header = mark + struct.pack(f"{byte_order}IH", 8, 1)
+        file = tmp_path / f"{kind}.jpg"
+        picture().save(file, exif=b"Exif\0\0" + header + entry + bytes(4))
+        (pixels,) = decoded([EncodedImages([file], decode_jpegs=True)[0][1]])
+        assert pixels.shape == (*picture().size, 3)
+        assert np.array_equal(pixels, np.asarray(read_image(file)))
+
+
 def damage(folder, *numbers: int, undecodable: bool = False) -> list[str]:
     """Truncates images, or damages what only a decoder looks at; returns their paths."""
     files = [file for n in numbers for file in (folder / "train").glob(f"*/{n:02}.jpg")]
@@ -114,7 +131,7 @@ def test_skipping_goes_on_with_the_next_image_as_the_torchvision_loader_does(
         run = only_run(tmp_path / name, "ncl")
         lines = (run / RECORD).read_text().splitlines()
         assert sorted(line.split("\t")[0] for line in lines) == broken
-    assert f"left out: 3 ({tmp_path}" in capsys.readouterr().err
+    assert f"3 images cannot be read and are left out: {tmp_path}" in capsys.readouterr().err
 
 
 def test_crops_after_a_file_that_dali_cannot_decode_are_the_same_again(tmp_path):
@@ -138,7 +155,7 @@ def test_all_images_unreadable_is_one_message(tmp_path, capsys):
     damage(folder, *range(16))
     overrides = tiny(folder, tmp_path / "out", *DALI, "data.val_path=null", "wandb.enabled=False")
     assert main(["pretrain", *RECIPE, *overrides, "++data.on_corrupt=skip"]) == 2
-    assert "No image can be read: 16 (" in capsys.readouterr().err
+    assert "None of 16 images can be read. The first: " in capsys.readouterr().err
 
 
 def test_name_that_is_not_utf_8_is_opened(tmp_path):
