@@ -65,7 +65,7 @@ def check(cfg: DictConfig) -> None:
         for key, neutral in _LACKING.items()
         if OmegaConf.select(cfg, key) not in (None, neutral)
     ]
-    if cfg.optimizer.name == "lars":
+    if OmegaConf.select(cfg, "optimizer.name") == "lars":
         options = cfg.optimizer.get("kwargs") or {}
         lacking += [f"optimizer.kwargs.{key}" for key in _LARS_LACKING if options.get(key)]
     for index, augmentation in enumerate(cfg.get("augmentations", [])):
