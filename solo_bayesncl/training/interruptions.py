@@ -47,8 +47,7 @@ def interruptible(trainer: Any) -> Iterator[None]:
         error = raised
         if type(raised).__name__ == "DeadlockDetectedException":  # of Lightning 1, for any error
             error = raised.__context__
-        for process in getattr(trainer.strategy.launcher, "procs", []):  # as of Lightning 2
-            process.kill()  # it may wait for this one
+        _end_processes(getattr(trainer.strategy.launcher, "procs", []))  # as of Lightning 2
         if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None  # Lightning 2.6 exits
         if type(error).__name__ == "SIGTERMException":  # of Lightning 2, whose status is 0
@@ -59,3 +58,14 @@ def interruptible(trainer: Any) -> Iterator[None]:
             signal.signal(signal.SIGTERM, terminate)
     if trainer.interrupted:  # Lightning 1 and 2.1 return
         raise KeyboardInterrupt
+
+
+def _end_processes(launched: list) -> None:
+    """Kills processes, which may wait for this one in a collective; empties Lightning's list.
+
+    Lightning observes the list, and would kill this process when one of them has ended.
+    """
+    processes = list(launched)
+    launched.clear()
+    for process in processes:
+        process.kill()
