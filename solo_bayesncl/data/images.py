@@ -125,7 +125,7 @@ def _reason(error: Exception) -> str:
         return "it is empty, damaged, or of another format"
     if isinstance(error, Image.DecompressionBombError):
         size, _, _ = str(error).partition(",")
-        return f"{size}; to allow it, set ++data.max_image_pixels=N (or --max-image-pixels N)"
+        return f"{size}; to allow it, set data.max_image_pixels=N (or --max-image-pixels N)"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()).rstrip(".") or type(error).__name__
 

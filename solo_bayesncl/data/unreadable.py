@@ -63,7 +63,7 @@ class UnreadableImages:
         if new and not self.reading.skip:
             raise InputError(
                 f"{next(iter(new.values()))} Repair or remove it, or leave out such images with "
-                "++data.on_corrupt=skip (or --on-corrupt skip)."
+                "data.on_corrupt=skip (or --on-corrupt skip)."
             )
         recorded = self.recorded() if new else {}
         self.reasons |= {name: image.reason for name, image in new.items()}

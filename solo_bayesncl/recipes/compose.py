@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from solo_bayesncl.console import console_output, results
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.files import expand_home
-from solo_bayesncl.recipes.overrides import RECIPES, read_text, split_arguments
+from solo_bayesncl.recipes.overrides import RECIPES, add_settings, read_text, split_arguments
 from solo_bayesncl.recipes.paths import expand_homes
 from solo_bayesncl.recipes.read_errors import as_input_error, everything_as_input_error
 from solo_bayesncl.recipes.search_path import (
@@ -87,7 +87,7 @@ def compose_recipe(
     _require_name(name, path)
     with everything_as_input_error(path, models), _suspended_hydra(), own_composition():
         with initialize_config_dir(str(path), version_base="1.2"):
-            cfg = compose(name, typed)
+            cfg = compose(name, add_settings(typed) if models is RECIPES else typed)
         OmegaConf.set_struct(cfg, False)
         resolve_preset(cfg)
         expand_homes(cfg, models)
@@ -134,7 +134,8 @@ def run_with_hydra(
     folder = find_folder(flags.config_path)
     _require_name(flags.config_name, folder)
     arguments = [*arguments, "--config-path", str(folder)]
-    arguments += read_text(overrides, models, sweep=flags.multirun)
+    typed = read_text(overrides, models, sweep=flags.multirun)
+    arguments += add_settings(typed) if models is RECIPES else typed
     command_line = list(sys.argv)
     failures: list[Exception] = []
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from solo_bayesncl.arguments import ArgumentParser
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.files import expand_home
-from solo_bayesncl.recipes.keys import path_keys, text_keys
+from solo_bayesncl.recipes.keys import leaf_keys, path_keys, text_keys
 from solo_bayesncl.recipes.schema import LinearRecipe, PretrainRecipe
 
 RECIPES = (PretrainRecipe, LinearRecipe)
@@ -98,6 +98,18 @@ def read_text(
     texts = {key for model in models for key in text_keys(model)}
     paths = {key for model in models for key in path_keys(model)}
     return [_read(override, key_of(override), texts, paths, sweep) for override in overrides]
+
+
+def add_settings(overrides: Sequence[str]) -> list[str]:
+    """Overrides in which `++` stands before every setting of recipes that has none.
+
+    A recipe need not name what it leaves at its default, such as `data.fraction`.
+    """
+    settings = {key for model in RECIPES for key in leaf_keys(model)}
+    return [
+        f"++{override}" if override.partition("=")[0] in settings else override
+        for override in overrides
+    ]
 
 
 def _read(override: str, key: str, texts: set[str], paths: set[str], sweep: bool) -> str:

@@ -57,7 +57,7 @@ def test_probe_reads_images_as_the_pretraining_does(images, tmp_path):
     cfg = compose_recipe("scripts/compare", "custom", [f"out={tmp_path}", "seeds=[0]"])
     cfg.overrides += [
         f"data.train_path={images}/train", f"data.val_path={images}/val",
-        "++data.on_corrupt=skip", "++data.max_image_pixels=1000",
+        "data.on_corrupt=skip", "data.max_image_pixels=1000",
     ]  # fmt: skip
     for job in Plan.of(cfg).jobs:
         assert (job.probe.data.on_corrupt, job.probe.data.max_image_pixels) == ("skip", 1000)

@@ -20,7 +20,7 @@ from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.record import write_findings
 
 RECIPE = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "bayesncl"]
-SKIP = "++data.on_corrupt=skip"
+SKIP = "data.on_corrupt=skip"
 pytestmark = pytest.mark.usefixtures("narrow_backbone")
 
 
@@ -109,7 +109,7 @@ def test_run_that_skips_lists_its_images_and_is_evaluated_in_the_same_way(images
 def test_skipping_and_the_limit_do_not_make_another_run(images, tmp_path, capsys):
     """So that a run which stopped at an image can go on."""
     settings = tiny(images, tmp_path, "auto_resume.enabled=True")
-    for more in ([], [SKIP, "++data.max_image_pixels=2000000000"]):
+    for more in ([], [SKIP, "data.max_image_pixels=2000000000"]):
         capsys.readouterr()
         assert main(["pretrain", *RECIPE, *settings, *more]) == 0
     assert "That run is finished" in capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_limit_of_pixels_is_that_of_the_run_or_the_option(images, tmp_path, caps
     Image.new("L", (200, 100)).save(large)
     with (data / "metadata.csv").open("a") as file:
         file.write("val/class_0/large.png,1\n")
-    limit = "++data.max_image_pixels=19999"
+    limit = "data.max_image_pixels=19999"
     settings = tiny(data, tmp_path / "out", SKIP, limit)
     assert main(["pretrain", *RECIPE, *settings]) == 0
     run = only_run(tmp_path / "out", "bayesncl")

@@ -106,7 +106,7 @@ def test_whatever_is_unreadable_is_named(tmp_path, capsys):
     folder = one_colour_images(tmp_path, 4)
     files = [file for file in save_unreadable(folder / "train/class_0") if not file.is_dir()]
     whole = f"optimizer.batch_size={4 + len(files)}"
-    pretrain(folder, tmp_path / "out", "++data.on_corrupt=skip", whole)
+    pretrain(folder, tmp_path / "out", "data.on_corrupt=skip", whole)
     record = (only_run(tmp_path / "out", "ncl") / RECORD).read_text()
     assert {line.split("\t")[0] for line in record.splitlines()} == {*map(str, files)}
 
@@ -117,7 +117,7 @@ def test_skipping_goes_on_with_the_next_image_as_the_torchvision_loader_does(
 ):
     folder = one_colour_images(tmp_path, 16)
     broken = damage(folder, 5, 6, 15, undecodable=undecodable)
-    skip = ["++data.on_corrupt=skip", "max_epochs=2", "seed=3"]
+    skip = ["data.on_corrupt=skip", "max_epochs=2", "seed=3"]
     dali, torchvision = (
         pretrain(folder, tmp_path / name, *skip, f"data.format={name}")
         for name in ("dali", "image_folder")
@@ -145,16 +145,16 @@ def test_crops_after_a_file_that_dali_cannot_decode_are_the_same_again(tmp_path)
 def test_limit_of_pixels_holds(tmp_path, capsys):
     folder = one_colour_images(tmp_path, 16)
     overrides = tiny(folder, tmp_path / "out", *DALI, "data.val_path=null", "wandb.enabled=False")
-    assert main(["pretrain", *RECIPE, *overrides, "++data.max_image_pixels=575"]) == 2
+    assert main(["pretrain", *RECIPE, *overrides, "data.max_image_pixels=575"]) == 2
     message = capsys.readouterr().err
-    assert "exceeds limit of 575 pixels; to allow it, set ++data.max_image_pixels=N" in message
+    assert "exceeds limit of 575 pixels; to allow it, set data.max_image_pixels=N" in message
 
 
 def test_all_images_unreadable_is_one_message(tmp_path, capsys):
     folder = one_colour_images(tmp_path, 16)
     damage(folder, *range(16))
     overrides = tiny(folder, tmp_path / "out", *DALI, "data.val_path=null", "wandb.enabled=False")
-    assert main(["pretrain", *RECIPE, *overrides, "++data.on_corrupt=skip"]) == 2
+    assert main(["pretrain", *RECIPE, *overrides, "data.on_corrupt=skip"]) == 2
     assert "None of 16 images can be read. The first: " in capsys.readouterr().err
 
 
