@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import RECIPES, tiny
 
-from solo_bayesncl import files
+from solo_bayesncl import files, runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.training.checkpoint_io import PARTIAL
 from solo_bayesncl.training.seeding import SeededLoader, SeededSteps
@@ -26,9 +26,8 @@ def arguments(images: Path, out: Path, *more: str, recipe: str = "bayesncl") -> 
 
 
 def checkpoint_of(run: Path) -> dict:
-    """The content of the only checkpoint."""
-    (path,) = run.glob("*.ckpt")
-    return torch.load(path, weights_only=True)
+    """The content of the last checkpoint; a run killed after it has the one before, too."""
+    return torch.load(runs.checkpoints_in(run)[0], weights_only=True)
 
 
 def rows(run: Path) -> list[dict[str, str]]:

@@ -27,7 +27,7 @@ def undisturbed(images, tmp_path_factory):
     return only_run(out, "bayesncl")
 
 
-def test_run_killed_at_five_moments_ends_as_if_undisturbed(images, tmp_path, undisturbed):
+def test_run_killed_at_any_moment_ends_as_if_undisturbed(images, tmp_path, undisturbed):
     """`kill -9` in a step, between epochs, within the writing of files; one after another."""
     typed = arguments(images, tmp_path, EPOCHS)
     done = subprocess.run(

@@ -46,7 +46,9 @@ def undisturbed(images, tmp_path_factory) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Of all files but TensorBoard's, which a thread of the run in progress writes."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "tfevents" not in path.name)
+    return {str(path): path.read_bytes() for path in files}
 
 
 def start(images, out, *more: str) -> int:
