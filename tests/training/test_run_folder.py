@@ -59,9 +59,6 @@ def folders(out: Path) -> list[Path]:
     return [path for path in (out / "bayesncl").iterdir() if path.is_dir()]
 
 
-# --- one process a run
-
-
 def start_beside(images, out, *more: str) -> Path:
     """Another start while Hydra's program runs, of which there can be one at a time."""
     _, _, folder, _, recipe, *overrides = arguments(images, out, SCHEDULE, *more)
@@ -104,9 +101,6 @@ def test_other_commands_train_beside_a_run_in_progress(images, tmp_path):
         assert start(images, tmp_path) == 0
     steps = [checkpoint_of(folder)["global_step"] for folder in folders(tmp_path)]
     assert steps == [6, 6]
-
-
-# --- what is said
 
 
 def test_setting_that_keeps_a_run_from_being_continued_is_named(images, out, capsys):
@@ -177,9 +171,6 @@ def test_state_of_another_optimizer_is_refused(images, out, capsys, recorded):
     assert contents(out) == before
 
 
-# --- damaged checkpoints
-
-
 def test_damaged_last_checkpoint_is_trained_again(images, out, finished, capsys):
     run = only_run(out, "bayesncl")
     last = next(run.glob("*-ep=1.ckpt"))
@@ -226,9 +217,6 @@ def test_resumed_checkpoint_is_read_once(images, out, monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *a, **k: loaded.append(a) or load(*a, **k))
     assert start(images, out) == 0
     assert len(loaded) == 1
-
-
-# --- room for checkpoints
 
 
 @pytest.mark.parametrize("optimizer", ["lars", "adam"])
