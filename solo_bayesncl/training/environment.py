@@ -76,17 +76,6 @@ def model_errors_as_input_errors(cfg: DictConfig) -> Iterator[None]:
 
 
 @contextmanager
-def without_deadlock_errors() -> Iterator[None]:
-    """Raises what went wrong in a rank, which Lightning 1 wraps as the other ranks wait for it."""
-    try:
-        yield
-    except Exception as error:
-        if type(error).__name__ == "DeadlockDetectedException" and error.__context__ is not None:
-            raise error.__context__ from None
-        raise
-
-
-@contextmanager
 def trainer_errors_as_input_errors() -> Iterator[None]:
     """Turns what Lightning's Trainer raises for settings that it refuses into `InputError`."""
     refused = adapter().pl.utilities.exceptions.MisconfigurationException

@@ -23,10 +23,7 @@ from solo_bayesncl.training import distributed
 from solo_bayesncl.training.checkpoint_io import CheckpointIO
 from solo_bayesncl.training.collapse import WarnOfCollapse
 from solo_bayesncl.training.divergence import DivergedError, StopWhenDiverged
-from solo_bayesncl.training.environment import (
-    trainer_errors_as_input_errors,
-    without_deadlock_errors,
-)
+from solo_bayesncl.training.environment import trainer_errors_as_input_errors
 from solo_bayesncl.training.interruptions import interruptible
 from solo_bayesncl.training.loggers import LossProgressBar, make_loggers, quiet_writers
 from solo_bayesncl.training.resumed_settings import SettingsOfRecipe
@@ -90,7 +87,6 @@ def fit(
         try:
             with (
                 data_errors_as_input_errors(cfg),
-                without_deadlock_errors(),
                 interruptible(trainer),
                 pixel_limit(reading.max_pixels),
                 quiet_writers(),

@@ -15,7 +15,6 @@ from solo_bayesncl.training.environment import (
     check_release,
     model_errors_as_input_errors,
     trainer_errors_as_input_errors,
-    without_deadlock_errors,
 )
 
 
@@ -44,17 +43,6 @@ def test_what_a_model_refuses_is_one_message(recipe, error):
     refused = pytest.raises(InputError, match=f"^{about}")
     with refused, model_errors_as_input_errors(recipe):
         raise error("too wide")
-
-
-def test_error_of_one_rank_is_raised_in_place_of_a_deadlock():
-    exceptions = adapter().pl.utilities.exceptions
-    if not hasattr(exceptions, "DeadlockDetectedException"):
-        pytest.skip("Lightning 2 has no such error")
-    with pytest.raises(InputError, match="^no image$"), without_deadlock_errors():
-        try:
-            raise InputError("no image")
-        except InputError:
-            raise exceptions.DeadlockDetectedException("Traceback ...")  # noqa: B904
 
 
 def test_a_note_is_printed_once_in_a_command(capsys):
