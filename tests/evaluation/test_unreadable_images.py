@@ -17,7 +17,7 @@ from solo_bayesncl.data.unreadable import RECORD
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.encoding import encode_splits
 from solo_bayesncl.evaluation.options import Options
-from solo_bayesncl.evaluation.record import write_findings
+from solo_bayesncl.evaluation.record import Findings
 
 RECIPE = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "bayesncl"]
 SKIP = "data.on_corrupt=skip"
@@ -60,7 +60,7 @@ def test_what_is_left_out_counts_nowhere(run, images, tmp_path):
     found = {}
     for data in (skipped, removed):
         out = data.parent / "out"
-        write_findings(encode_splits(run, replace(options, data=data)), out)
+        Findings.of(encode_splits(run, replace(options, data=data))).write(out)
         # the batches are others, and so is the rounding
         text = (out / "evaluation.json").read_text()
         found[data] = json.loads(text, parse_float=lambda digits: round(float(digits), 4))
