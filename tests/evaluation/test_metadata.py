@@ -8,6 +8,7 @@ import torch
 from torchvision.datasets import ImageFolder
 
 from solo_bayesncl import files, metrics
+from solo_bayesncl.data.unreadable import Reading, UnreadableImages
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, on_device
 from solo_bayesncl.evaluation.explanation import _columns
@@ -117,8 +118,9 @@ def evaluated() -> EvaluatedModel:
     mask = (torch.rand(24, 6) > 0.4).float()
     val = Outputs(feats, codes * mask, torch.arange(24) % 3, projections, None, probs, mask)
     return EvaluatedModel(
-        None, Options(device="cpu"), None, val, val, None, ("a", "b", "c"), feats, {}, True, "32"
-    )
+        None, Options(device="cpu"), None, val, val, None, ("a", "b", "c"), feats, {}, True, "32",
+        UnreadableImages(Reading()),
+    )  # fmt: skip
 
 
 def test_numbers_of_a_factor_are_those_of_the_images_with_a_value(evaluated):

@@ -224,7 +224,7 @@ def test_codes_of_evaluation_are_the_trained_heads():
     [
         ("ncl_mocov2plus", {"queue_size": 60}, "queue_size=60 is not a multiple of 8"),
         ("ncl_nnclr", {"queue_size": 0}, "queue_size=0: give a multiple"),
-        ("ncl_nnclr", {"pred_hidden_dim": None}, "pred_hidden_dim=None: give an integer"),
+        ("ncl_nnclr", {"pred_hidden_dim": None}, "pred_hidden_dim is missing: give an integer"),
         ("ncl_supcon", {"queue_size": 64}, "queue_size is not a setting of method: ncl_supcon"),
     ],
 )
@@ -258,7 +258,7 @@ def test_method_and_variants_can_be_compared(name, images, tmp_path):
         ("nnclr", "augmentations.0.num_crops=3", "compares 2 large"),
         ("ncl_mocov2plus", "momentum.base_tau=2", "momentum.base_tau=2: give a number from 0 to 1"),
         ("mocov2plus", "momentum.final_tau=0.5", "base_tau=0.99 exceeds momentum.final_tau=0.5"),
-        ("mocov2plus", "momentum=5", "momentum=5: give a section with keys of its own"),
+        ("mocov2plus", "momentum=5", "momentum=5: give a section with base_tau"),
     ],
 )
 def test_recipes_of_solo_learns_methods_are_checked_as_ours(

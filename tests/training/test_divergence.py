@@ -13,9 +13,9 @@ from emulated_cuda import CUDA, EmulatedCuda
 from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision.datasets import ImageFolder
 
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.data.folders import ClassFolder
 from solo_bayesncl.training.divergence import (
     LARGEST_WEIGHT,
     StopWhenDiverged,
@@ -76,7 +76,7 @@ def test_the_first_bad_step_and_the_images_of_its_batch_are_named(
     assert (found["epoch"], found["step"]) == (0, len(batches) - 1) == (0, 1)
     assert f"diverged at epoch 0, step 1: {found['reason']}" in message
     assert "train_class_loss is nan" in found["reason"]
-    files = [path for path, _ in ImageFolder(images / "train").samples]
+    files = [path for path, _ in ClassFolder(images / "train").samples]
     assert found["images"] == [files[index] for index in batches[-1]]
     shown = ", ".join(found["images"][:3])
     assert f"The batch: {shown} and 13 more." in message
@@ -86,7 +86,7 @@ def test_dali_batch_is_named_by_its_files(jpegs, tmp_path, batches):
     pytest.importorskip("nvidia.dali")
     dali = ["data.format=dali", "dali.device=cpu", "data.num_workers=1"]
     assert main(arguments(jpegs, tmp_path, "bayesncl", *dali, *EXPLODES)) == 2
-    files = [path for path, _ in ImageFolder(jpegs / "train").samples]
+    files = [path for path, _ in ClassFolder(jpegs / "train").samples]
     found = record(only_run(tmp_path, "bayesncl"))
     assert found["images"] == [files[index] for index in batches[-1]]
 
@@ -249,11 +249,14 @@ def test_images_without_files_are_named_by_their_numbers():
 
 
 def test_batch_of_a_later_epoch_and_another_process_is_found(images):
-    loader = DataLoader(ImageFolder(images / "train"), batch_size=6, drop_last=True)
+    loader = DataLoader(
+        ClassFolder(images / "train"),
+        batch_size=6,
+        drop_last=True,
+        collate_fn=lambda samples: [label for _, label in samples],
+    )
     trainer = SimpleNamespace(world_size=2, global_rank=1, current_epoch=3)
-    share = SeededLoader.like(loader, 0, trainer)
-    share.collate_fn = lambda samples: [label for _, label in samples]
-    trainer.train_dataloader = share
+    trainer.train_dataloader = share = SeededLoader.like(loader, 0, trainer)
     drawn = [*share]
     for batch in (0, 2):
         found = images_of_batch(trainer, 3, batch)
