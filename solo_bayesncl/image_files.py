@@ -27,15 +27,29 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMG_EXTENSIONS) and not is_leftover(name)
 
 
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is a folder, or a link to one; a link to itself, or to nothing, is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def class_names(folder: str | Path) -> list[str]:
     """Names of the class folders, sorted: the position of a name is its label."""
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not is_leftover(e.name))
+        return sorted(e.name for e in entries if is_folder(e) and not is_leftover(e.name))
 
 
 def require_class_folders(folder: str | Path, key: str) -> None:
     """Raises `InputError` unless a folder holds folders of classes; `key` is its setting."""
     names = class_names(folder)
+    for path in sorted(Path(folder).iterdir()):
+        if path.is_symlink() and not (is_leftover(path.name) or _leads_somewhere(path)):
+            raise InputError(
+                f"{key}={folder}: {path.name} is a link to {path.readlink()}, which is not there. "
+                "Is its disk mounted? Correct or remove the link."
+            )
     if not names:
         raise InputError(
             f"{key}={folder} has no class folders. It needs a folder of images per class; for "
@@ -46,6 +60,13 @@ def require_class_folders(folder: str | Path, key: str) -> None:
             f"{key}={folder} holds the folders {', '.join(names)}, which are splits, not classes: "
             f"give {Path(folder) / names[0]} or another one of them."
         )
+
+
+def _leads_somewhere(link: Path) -> bool:
+    try:
+        return link.exists()
+    except OSError:  # it leads to itself
+        return False
 
 
 def require_flat(folder: str | Path, key: str) -> None:
@@ -84,7 +105,7 @@ def _walk(
     if place in parents:
         return
     with os.scandir(folder) as entries:  # which knows folders without a look at each file
-        kinds = [(entry.path, entry.name, entry.is_dir()) for entry in entries]
+        kinds = [(entry.path, entry.name, is_folder(entry)) for entry in entries]
     folders = [path for path, name, is_dir in kinds if is_dir and not is_leftover(name)]
     images = [path for path, name, is_dir in kinds if not is_dir and is_image(name)]
     taken = {*folders, *images}

@@ -13,7 +13,7 @@ from solo_bayesncl.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
-NAME = ".lock"
+NAME = ".solo-bayesncl.lock"
 
 
 @contextmanager

@@ -4,18 +4,21 @@ A file that exists is replaced if an earlier command of this program wrote it. O
 refused before anything is computed.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from solo_bayesncl import files
-from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.errors import ArgumentError
 from solo_bayesncl.locks import locked
 
-# in each page that this program writes
-MARK = "solo-bayesncl"
+# in the head of each page that this program writes
+_PAGE_MARKS = (
+    b'<meta name="generator" content="solo-bayesncl">',
+    b'<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n<title>',
+)
 # about what the smallest result takes
 LEAST_BYTES = 2**16
 
@@ -92,7 +95,7 @@ def write_together(folder: Path, record: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
         yield Path(temporary)
         written = [path for path in Path(temporary).rglob("*") if path.is_file()]
-        with locked(folder, timeout=-1, name=f".{record}.lock"):
+        with locked(folder, timeout=-1, name=f".solo-bayesncl.{record}.lock"):
             for path in sorted(written, key=lambda path: path.name != record):
                 target = Path(os.path.realpath(folder / path.relative_to(temporary)))
                 target.parent.mkdir(exist_ok=True)
@@ -100,14 +103,15 @@ def write_together(folder: Path, record: str) -> Iterator[Path]:
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a page of this program."""
-    return MARK.encode() in path.read_bytes()
+    """Whether a file is a page of this program; those of version 0.1.0 lack the mark."""
+    content = path.read_bytes()
+    return any(mark in content for mark in _PAGE_MARKS)
 
 
 def is_record(path: Path, keys: Iterable[str], if_damaged: bool = True) -> bool:
     """Whether a file is a JSON record with these keys; `if_damaged` where it is not JSON."""
     try:
-        content = files.read_json(path)
-    except InputError:
+        content = json.loads(path.read_bytes())
+    except ValueError:
         return if_damaged
-    return content is not None and content.keys() >= set(keys)
+    return isinstance(content, dict) and content.keys() >= set(keys)

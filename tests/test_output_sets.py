@@ -16,7 +16,7 @@ def write_often(folder, number: int) -> None:
         with write_together(folder, "record.json") as together:
             for name in NAMES:
                 files.write_json(together / name, {"by": number})
-        with locked(folder, timeout=-1, name=".record.json.lock"):
+        with locked(folder, timeout=-1, name=".solo-bayesncl.record.json.lock"):
             assert len({files.read_json(folder / name)["by"] for name in NAMES}) == 1
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from string import Formatter
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -42,15 +43,11 @@ def variants_of(grid: Grid) -> dict[str, dict[str, Any]]:
     pairs = [override.split("=", 1) for override in grid.overrides]
     values = {key: re.split(OUTER_COMMA, listed) for key, listed in pairs}
     fields = [key.rpartition(".")[2].lstrip("+") for key in values]
+    _require_plain_fields(grid.name, fields)
     points = [*itertools.product(*values.values())]
     variants = {}
     for point in points:
-        try:
-            name = grid.name.format(**dict(zip(fields, point, strict=True)))
-        except (LookupError, ValueError, AttributeError):
-            raise InputError(
-                f"grid.name={grid.name}: in braces it takes one of {', '.join(fields)}."
-            ) from None
+        name = grid.name.format(**dict(zip(fields, point, strict=True)))
         overrides = [f"{key}={value}" for key, value in zip(values, point, strict=True)]
         variants[name] = {"recipe": grid.recipe, "overrides": overrides}
     if len(variants) < len(points):
@@ -60,3 +57,14 @@ def variants_of(grid: Grid) -> dict[str, dict[str, Any]]:
             f"needs {', '.join(varied)}."
         )
     return variants
+
+
+def _require_plain_fields(template: str, fields: list[str]) -> None:
+    """Raises `InputError` for braces that hold more than the name of a field."""
+    try:
+        parts = [*Formatter().parse(template)]
+    except ValueError:
+        parts = [("", "", "", None)]
+    named = [part for part in parts if part[1] is not None]
+    if any(name not in fields or spec or conversion for _, name, spec, conversion in named):
+        raise InputError(f"grid.name={template}: in braces it takes one of {', '.join(fields)}.")

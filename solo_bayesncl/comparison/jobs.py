@@ -55,7 +55,10 @@ def _inputs(job: Job) -> dict[str, Any]:
         "linear": job.probe and runs.comparable(OmegaConf.to_container(job.probe)),
         "evaluation": evaluation | {"format": FORMAT},
     }
-    return json.loads(json.dumps(inputs, default=str))
+    for key, default in (("on_corrupt", "stop"), ("max_image_pixels", None)):
+        if (value := job.cfg.data.get(key)) not in (None, default):
+            inputs["pretrain"]["data"][key] = value
+    return _resolved(json.loads(json.dumps(inputs, default=str)))
 
 
 def _resolved(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def _resolved(inputs: dict[str, Any]) -> dict[str, Any]:
 def finished(job: Job) -> dict[str, Any] | None:
     """The record of a finished job, None if it is unfinished or its inputs have changed."""
     record = _trained(job)
-    if record is None or _resolved(record["inputs"]) != _resolved(_inputs(job)):
+    if record is None or _resolved(record["inputs"]) != _inputs(job):
         return None
     whole = all((job.folder / name).is_file() for name in FINDINGS)
     return record if whole else None
@@ -81,7 +84,7 @@ def _trained(job: Job) -> dict[str, Any] | None:
         record = files.read_json(job.folder / RECORD) or {}
     except InputError:
         return None
-    recorded, inputs = _resolved(record.get("inputs") or {}), _resolved(_inputs(job))
+    recorded, inputs = _resolved(record.get("inputs") or {}), _inputs(job)
     same = all(recorded.get(part) == inputs[part] for part in ("pretrain", "linear"))
     return record if same and (job.folder / f"{record.get('run')}/args.json").is_file() else None
 

@@ -21,6 +21,7 @@ from solo_bayesncl import files
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.settings import Settings
 from solo_bayesncl.errors import ArgumentError
+from solo_bayesncl.image_files import class_names, find_images
 
 MARK = "dataset.json"
 
@@ -147,7 +148,7 @@ def _require_same(out: Path, settings: Settings) -> None:
         problem = f" holds a data set with other settings ({changes}). {advice}"
         raise ArgumentError("out", out, problem)
     for split, expected in (("train", settings.train_size), ("val", settings.val_size)):
-        count = sum(1 for _ in (out / split).glob("*/*.png"))
+        count = len(find_images(out / split)[0])
         if count != expected:
             problem = f" is damaged: {split} has {count} of {expected} images. {advice}"
             raise ArgumentError("out", out, problem)
@@ -156,7 +157,7 @@ def _require_same(out: Path, settings: Settings) -> None:
 def _summary(out: Path, settings: Settings, reused: bool) -> Summary:
     return Summary(
         path=out,
-        classes=tuple(sorted(folder.name for folder in (out / "train").iterdir())),
+        classes=tuple(class_names(out / "train")),
         train_images=settings.train_size,
         val_images=settings.val_size,
         reused=reused,

@@ -17,6 +17,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.image_files import (
     class_names,
     find_images,
+    is_folder,
     is_leftover,
     left_out_in_words,
     require_class_folders,
@@ -128,7 +129,7 @@ class IndexedFlatFolder(IndexMixin, FlatFolder):
 def _images_by_class(root: str, key: str) -> dict[str, list[str]]:
     require_class_folders(root, key)
     with os.scandir(root) as entries:
-        left_out = [e.name for e in entries if is_leftover(e.name) or not e.is_dir()]
+        left_out = [e.name for e in entries if is_leftover(e.name) or not is_folder(e)]
     images = {}
     for name in class_names(root):
         images[name], others = find_images(Path(root, name))

@@ -6,7 +6,7 @@ which started them raises or records it, in the order of the batches.
 
 import copy
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from solo_bayesncl.data.images import UnreadableImageError, pixel_limit, read_image
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.text import printable
 
 _logger = logging.getLogger(__name__)
 
-RECORD = "skipped_images.txt"
 NAMED = 5  # in messages
 Failures = dict[int, UnreadableImageError]  # by index in the data set
 
@@ -59,7 +59,8 @@ class UnreadableImages:
 
     def add(self, images: Iterable[UnreadableImageError]) -> None:
         """Records images, or raises `InputError` for the first if they stop the run."""
-        new = {image.name: image for image in images if image.name not in self.reasons}
+        named = {printable(image.name): image for image in images}
+        new = {name: image for name, image in named.items() if name not in self.reasons}
         if new and not self.reading.skip:
             raise InputError(
                 f"{next(iter(new.values()))} Repair or remove it, or leave out such images with "
@@ -69,14 +70,14 @@ class UnreadableImages:
         self.reasons |= {name: image.reason for name, image in new.items()}
         lines = [f"{name}\t{new[name].reason}\n" for name in new if name not in recorded]
         if self.record is not None and lines:
-            with suppress(OSError), self._open_record("a") as file:
+            with suppress(OSError), self.record.open("a", encoding="utf-8") as file:
                 file.writelines(lines)
 
     def recorded(self) -> dict[str, str]:
         """Reasons by name, also those of other ranks and from before the run was resumed."""
         recorded = {}
         if self.record is not None:
-            with suppress(OSError), self._open_record("r") as file:
+            with suppress(OSError), self.record.open(encoding="utf-8") as file:
                 recorded = dict(line.rstrip("\n").split("\t", 1) for line in file if "\t" in line)
         return recorded | self.reasons
 
@@ -93,10 +94,6 @@ class UnreadableImages:
             len(names), ", ".join(names[:NAMED]), more, reasons[names[0]], where,
         )  # fmt: skip
 
-    def _open_record(self, mode: str):
-        # names need not be UTF-8
-        return self.record.open(mode, encoding="utf-8", errors="surrogateescape")
-
 
 class ReadableSamples(Dataset):
     """The samples of a data set that can be read.
@@ -110,23 +107,41 @@ class ReadableSamples(Dataset):
         replace: whether the next image that can be read takes the place of one that cannot, with
             its own index and label; else it is left out. The next one is the same in every process
             and after resuming.
+        no_empty_batch: whether one is replaced where a batch would have none.
     """
 
-    def __init__(self, samples: Dataset, reading: Reading, replace: bool = False):
+    def __init__(
+        self,
+        samples: Dataset,
+        reading: Reading,
+        replace: bool = False,
+        no_empty_batch: bool = False,
+    ):
         if hasattr(samples, "loader"):
             samples = copy.copy(samples)
             samples.loader = read_image
         self.samples = samples
         self.reading = reading
         self.replace = replace
+        self.no_empty_batch = no_empty_batch
         self.failures: Failures = {}  # so that none is tried twice
 
     def __len__(self) -> int:
         return len(self.samples)
 
+    def __getitems__(self, indexes: Sequence[int]) -> list[tuple[Any, Failures]]:
+        """The items of a batch."""
+        items = [self[index] for index in indexes]
+        if self.no_empty_batch and all(sample is None for sample, _ in items):
+            items[0] = self._read(indexes[0], replace=True)
+        return items
+
     def __getitem__(self, index: int) -> tuple[Any, Failures]:
+        return self._read(index, self.replace)
+
+    def _read(self, index: int, replace: bool) -> tuple[Any, Failures]:
         tried = {}
-        while len(tried) < (len(self) if self.replace and self.reading.skip else 1):
+        while len(tried) < (len(self) if replace and self.reading.skip else 1):
             if index not in self.failures:
                 try:
                     with pixel_limit(self.reading.max_pixels):
@@ -157,11 +172,12 @@ class ReadableLoader(DataLoader):
 
     @classmethod
     def like(
-        cls, loader: DataLoader, unreadable: UnreadableImages, replace: bool = False
+        cls, loader: DataLoader, unreadable: UnreadableImages, no_empty_batch: bool = False
     ) -> "ReadableLoader":
-        """The batches of another loader; `replace` is that of `ReadableSamples`."""
+        """The batches of another loader without the images that cannot be read."""
+        samples = ReadableSamples(loader.dataset, unreadable.reading, no_empty_batch=no_empty_batch)
         return cls(
-            ReadableSamples(loader.dataset, unreadable.reading, replace),
+            samples,
             batch_sampler=loader.batch_sampler,
             unreadable=unreadable,
             **readable_options(loader),

@@ -30,7 +30,12 @@ from solo_bayesncl.evaluation.references import reference_embeddings
 from solo_bayesncl.precision import autocast, resolve_precision
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors
 from solo_bayesncl.runs import Run
-from solo_bayesncl.runs.models import encode_outputs, load_model, training_classes
+from solo_bayesncl.runs.models import (
+    encode_outputs,
+    load_model,
+    recorded_classes,
+    training_classes,
+)
 
 Result = TypeVar("Result")
 _logger = logging.getLogger(__name__)
@@ -143,11 +148,10 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
                 device,
                 unreadable.reading.max_pixels,
             )
-    unreadable.report()
     classes = _classes(run, train_images, torch.cat([train.labels, val.labels]))
     evaluated = EvaluatedModel(
         run, options, model, train, val, images, classes, embeddings, factors,
-        _classifier_fits(run.cfg, options, classes), precision, unreadable,
+        _classifier_fits(run, options, classes), precision, unreadable,
     )  # fmt: skip
     for warning in warnings_of(evaluated):
         _logger.warning(warning)
@@ -160,13 +164,15 @@ def _classes(run: Run, images: Dataset, labels: Tensor) -> tuple[str, ...]:
     return (*names, *map(str, range(len(names), int(labels.max()) + 1)))
 
 
-def _classifier_fits(cfg: DictConfig, options: Options, classes: tuple[str, ...]) -> bool:
+def _classifier_fits(run: Run, options: Options, classes: tuple[str, ...]) -> bool:
     """Whether a run was trained on these classes.
 
-    Its settings have their number alone; names are compared while the training data exist.
+    A run of version 0.1.0 records their number alone; names are compared while its data exist.
     """
-    trained_on = None if options.data is None else training_classes(cfg)
-    return cfg.data.num_classes == len(classes) and trained_on in (None, classes)
+    trained_on = recorded_classes(run.folder)
+    if trained_on is None and options.data is not None:
+        trained_on = training_classes(run.cfg)
+    return run.cfg.data.num_classes == len(classes) and trained_on in (None, classes)
 
 
 def forward_images(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from solo_bayesncl import files, runs
+from solo_bayesncl.data.unreadable import NAMED
 from solo_bayesncl.evaluation import probes
 from solo_bayesncl.methods.collapse import collapse_of
 from solo_bayesncl.metrics import ACTIVE
@@ -19,7 +20,16 @@ _LOWER = "Train it anew with a lower optimizer.lr."
 
 def warnings_of(model: EvaluatedModel) -> list[str]:
     """Sentences on what makes a model's numbers worthless; none for a healthy one."""
-    return [*_stopped(model), *_state_of(model)]
+    return [*_stopped(model), *_state_of(model), *_left_out(model)]
+
+
+def _left_out(model: EvaluatedModel) -> list[str]:
+    names = list(model.unreadable.reasons)
+    if not names:
+        return []
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    listed = ", ".join(names[:NAMED]) + more
+    return [f"{len(names)} images cannot be read and are left out: {listed}."]
 
 
 def _stopped(model: EvaluatedModel) -> list[str]:

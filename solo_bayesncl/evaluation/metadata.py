@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import logging
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ _logger = logging.getLogger(__name__)
 
 KEY = "path"
 SEPARATORS = (",", ";", "\t")
-# a cell without a value, as spreadsheets, R and pandas write it
-MISSING = {"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"}
+# a cell without a value, as spreadsheets, R and pandas write it, in any case; and their errors
+MISSING = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "-", "--", ".", "?"}
+_ERROR = re.compile(r"#[A-Z0/]+[!?]")  # such as #DIV/0! and #NAME?
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}([.,])\d{3}(\1\d{3})*")
+_BOTH = re.compile(r"-?\d[\d.,]*\.\d*,\d+|-?\d[\d.,]*,\d*\.\d+")  # 1.234,5 and 1,234.5
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",  # Excel's "Unicode text"
@@ -51,7 +55,7 @@ def read_table(path: Path) -> Table:
             image that differ, rows with more or fewer cells than the header.
     """
     try:
-        text = _decoded(path)
+        text = re.sub(r"\A\s*sep=.\r?\n", "", _decoded(path))  # Excel's own first line
         separator = _separator(path, text)
         lines = list(csv.reader(io.StringIO(text, newline=None), delimiter=separator))
     except (OSError, csv.Error) as error:
@@ -66,6 +70,8 @@ def read_table(path: Path) -> Table:
         raise InputError(f"{path}: needs rows below its header.")
     keys = [as_key(row.pop(KEY) or "") for row in rows]
     columns = {name: [row[name] for row in rows] for name in rows[0] if name}
+    for name, column in columns.items():
+        _refuse_thousands(path, name, [cell for cell in column if cell is not None])
     if separator != ",":
         columns = {name: _with_decimal_points(column) for name, column in columns.items()}
     return Table(columns, _row_numbers(path, keys, rows))
@@ -116,8 +122,12 @@ def _row(path: Path, names: list[str], line: list[str], number: int) -> dict[str
             f"{path}, row {number} has {len(line)} cells, the header {len(names)}. Put text that "
             "holds the separator into double quotes."
         )
-    values = (None if cell in MISSING else from_cell(cell) for cell in cells)
+    values = (None if _is_missing(cell) else from_cell(cell) for cell in cells)
     return dict(zip(names, values, strict=True))
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.casefold() in MISSING or cell == "None" or _ERROR.fullmatch(cell) is not None
 
 
 def _row_numbers(path: Path, keys: list[str], rows: list[dict[str, Cell]]) -> dict[str, int]:
@@ -127,6 +137,17 @@ def _row_numbers(path: Path, keys: list[str], rows: list[dict[str, Cell]]) -> di
         if rows[first] != rows[number]:
             raise InputError(f"{path} has two rows for {key} that differ: remove one.")
     return row_of
+
+
+def _refuse_thousands(path: Path, name: str, cells: list[str]) -> None:
+    """Refuses numbers such as 1,234, which can be one thousand or one and a bit."""
+    marked = [cell for cell in cells if "," in cell]
+    mixed = next((cell for cell in cells if _BOTH.fullmatch(cell)), None)
+    if mixed or (marked and all(_THOUSANDS.fullmatch(cell) for cell in marked)):
+        raise InputError(
+            f"{path}, column {name}: {mixed or marked[0]} has a separator of thousands, or looks "
+            "like it. Write numbers without them, and with a decimal point."
+        )
 
 
 def _with_decimal_points(column: list[Cell]) -> list[Cell]:

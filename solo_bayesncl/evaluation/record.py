@@ -74,7 +74,8 @@ def check_evaluation(target: Path) -> None:
 
 
 def _is_evaluation(path: Path) -> bool:
-    return is_record(path, ("method", "codes"), if_damaged=path.name == EVALUATION)
+    in_run = path.name == EVALUATION and path.with_name("args.json").is_file()
+    return is_record(path, ("method", "codes"), if_damaged=in_run)
 
 
 def write_evaluation(result: dict[str, Any], target: Path) -> None:

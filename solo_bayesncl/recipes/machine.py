@@ -68,14 +68,14 @@ def _device_list(devices: object, accelerator: str) -> list[int]:
     given = devices
     if isinstance(devices, str) and "," in devices:
         devices = [part.strip() for part in devices.split(",")]
-    if isinstance(devices, str) and devices.lstrip("-").isdigit():
+    if isinstance(devices, str) and devices.lstrip("-").isdecimal():
         devices = int(devices)
     if devices in ("auto", -1):
         return list(range(available))
     if isinstance(devices, int):
         devices = [] if isinstance(devices, bool) else list(range(devices))
     is_list = isinstance(devices, list) or OmegaConf.is_list(devices)
-    if not is_list or not devices or not all(str(device).isdigit() for device in devices):
+    if not is_list or not devices or not all(str(device).isdecimal() for device in devices):
         raise InputError(
             f"devices={given!r}: give a number of processes (at least 1), a list of GPUs such as "
             "[0,1], or auto."

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.model_schema import ModelSchema
 from solo_bayesncl.recipes.validation import plain, validate
 
@@ -25,6 +26,8 @@ def validate_with_own_keys(
     Raises:
         InputError: one line for each wrong value and for each key that resembles a setting.
     """
+    if wrong := [key for key in values if not isinstance(key, str)]:
+        raise InputError(f"{wrong[0]!r} is a key of the recipe, but keys are text: remove it.")
     values = plain(values)
     own = [key for key in values if _is_own(model, key, values)]
     validated = validate(model, {k: values[k] for k in values if k not in own}, prefix)

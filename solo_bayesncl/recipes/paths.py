@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +22,14 @@ def expand_homes(cfg: DictConfig, models: Models = RECIPES) -> None:
         path = OmegaConf.select(cfg, key)
         if isinstance(path, str) and path.startswith("~"):
             OmegaConf.update(cfg, key, str(expand_home(path)))
+
+
+def record_absolute(cfg: DictConfig) -> None:
+    """Makes the paths of what a run reads absolute, in place: its record may be read anywhere."""
+    for key in ("data.train_path", "data.val_path", "pretrained_feature_extractor"):
+        path = OmegaConf.select(cfg, key)
+        if isinstance(path, str):
+            OmegaConf.update(cfg, key, str(Path(path).absolute()))
 
 
 def with_resolved_paths(settings: dict[str, Any], models: Models = RECIPES) -> dict[str, Any]:

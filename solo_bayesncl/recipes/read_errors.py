@@ -72,6 +72,7 @@ def _one_message(error: Exception) -> str:
     text = re.split(r"\n\s*Config search path", str(cause) or str(error) or type(cause).__name__)[0]
     lines = [line.strip() for line in text.splitlines()]
     told = [line for line in lines if not re.match(r"(full_key|object_type|reference_type)", line)]
+    told = [line.replace("argument '++", "argument '") for line in told]  # not always typed
     return (f"{key}: " if key else "") + " ".join(dict.fromkeys(filter(None, told)))
 
 

@@ -31,7 +31,12 @@ def _as_text(value: Any) -> Any:
 
 
 # YAML reads a name such as 5 as a number
-Name = Annotated[Text, BeforeValidator(_as_text), accepts("a name for the run")]
+Name = Annotated[
+    Text,
+    Field(pattern=r"^[^/\\{}\x00]+$"),
+    BeforeValidator(_as_text),
+    accepts("a name for the run and its files, without / \\ { }"),
+]
 
 
 class Backbone(Section):

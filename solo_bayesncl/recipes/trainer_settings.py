@@ -38,7 +38,10 @@ class TrainerSettings(Section):
     sync_batchnorm: bool | None = None
     max_epochs: Count
     min_epochs: Count | None = None
-    max_steps: UpToAll | None = None
+    max_steps: (
+        Annotated[Count | Literal[-1], accepts("a number of steps, or -1 for max_epochs alone")]
+        | None
+    ) = None
     min_steps: Count | None = None
     max_time: (
         Annotated[
@@ -54,7 +57,10 @@ class TrainerSettings(Section):
     limit_val_batches: BatchesOrNone | None = None
     limit_test_batches: BatchesOrNone | None = None
     limit_predict_batches: BatchesOrNone | None = None
-    overfit_batches: BatchesOrNone | None = None
+    overfit_batches: (
+        Annotated[Literal[0], accepts("0: for fewer images, data.fraction or limit_train_batches")]
+        | None
+    ) = None
     fast_dev_run: bool | WholeNumber | None = None
     val_check_interval: Batches | None = None
     check_val_every_n_epoch: Count | None = None

@@ -17,6 +17,7 @@ from solo_bayesncl.runs.resumable import (
 )
 from solo_bayesncl.runs.run import (
     DIVERGED,
+    SKIPPED_IMAGES,
     Run,
     checkpoint_at,
     checkpoint_epoch,
@@ -28,8 +29,8 @@ from solo_bayesncl.runs.run import (
 )
 
 __all__ = [
-    "DIVERGED", "RecordedRun", "Run", "checkpoint_at", "checkpoint_epoch", "checkpoints_in",
-    "comparable", "fill_module", "find_resumable", "first_usable", "load_checkpoint",
-    "load_weights", "new_folder", "non_finite", "read_settings", "recorded_runs",
-    "recorded_settings", "require_finite", "require_fit", "weights_of",
+    "DIVERGED", "SKIPPED_IMAGES", "RecordedRun", "Run", "checkpoint_at", "checkpoint_epoch",
+    "checkpoints_in", "comparable", "fill_module", "find_resumable", "first_usable",
+    "load_checkpoint", "load_weights", "new_folder", "non_finite", "read_settings",
+    "recorded_runs", "recorded_settings", "require_finite", "require_fit", "weights_of",
 ]  # fmt: skip

@@ -32,6 +32,10 @@ def load_checkpoint(path: Path, untrusted: bool = False) -> dict:
     try:
         with _inert_objects(path) if untrusted else nullcontext():
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is gone: a run in progress replaces its checkpoints. Repeat the command."
+        ) from error
     except Exception as error:  # a damaged file can make the unpickler raise nearly anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         refused = re.search(r"GLOBAL (\S+)", str(error))

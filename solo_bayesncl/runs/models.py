@@ -7,6 +7,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from torchvision import datasets
 
+from solo_bayesncl import files
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.errors import InputError
@@ -15,6 +16,8 @@ from solo_bayesncl.methods import register
 from solo_bayesncl.objective import Encoding, encode
 from solo_bayesncl.runs.checkpoints import fill_module, load_weights
 from solo_bayesncl.runs.run import Run
+
+CLASSES = "classes.json"  # in a run's folder: the names by label
 
 
 def load_model(run: Run) -> nn.Module:
@@ -52,7 +55,8 @@ def build_model(cfg: DictConfig, record: Path) -> nn.Module:
     except InputError as error:
         raise InputError(f"{record}: {error}") from error
     except (
-        TypeError, ValueError, AssertionError, AttributeError, KeyError, OmegaConfBaseException
+        TypeError, ValueError, AssertionError, AttributeError, KeyError, RuntimeError, MemoryError,
+        OverflowError, OmegaConfBaseException,
     ) as error:  # fmt: skip
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"No model can be built from {record}: {reason}") from error
@@ -69,6 +73,12 @@ def training_classes(cfg: DictConfig) -> tuple[str, ...] | None:
         return tuple(class_names(path)) or None
     except (OSError, RuntimeError):
         return None
+
+
+def recorded_classes(folder: Path) -> tuple[str, ...] | None:
+    """Class names that a run was trained with, None if it does not record them."""
+    record = files.read_json(folder / CLASSES)
+    return None if record is None else tuple(record["classes"])
 
 
 def encode_outputs(model: nn.Module, out: dict[str, Tensor]) -> Encoding:

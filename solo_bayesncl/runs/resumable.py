@@ -1,7 +1,7 @@
 """Which run do settings continue, and which settings keep another run from it?"""
 
 import json
-from contextlib import suppress
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.recipes.paths import with_resolved_paths
-from solo_bayesncl.runs.run import Run, checkpoints_in, read_settings
+from solo_bayesncl.runs.run import SKIPPED_IMAGES, Run, checkpoints_in, read_settings
 
 # settings that may differ between an interrupted run and the one that resumes it
 NOT_COMPARED = (
@@ -27,6 +27,7 @@ NOT_COMPARED = (
     "dali.device",
 )
 _ABSENT = "absent"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,16 @@ def recorded_runs(cfg: DictConfig, kind: str) -> list[RecordedRun]:
     settings = with_resolved_paths(comparable(OmegaConf.to_container(cfg)))
     found = []
     for record in parent.glob("*/args.json"):
-        with suppress(InputError):
-            recorded = comparable(OmegaConf.to_container(read_settings(record.parent)))
-            recorded = with_resolved_paths(recorded)
-            checkpoints = tuple(checkpoints_in(record.parent))
-            found.append(RecordedRun(record.parent, checkpoints, _differences(recorded, settings)))
+        try:
+            theirs = OmegaConf.to_container(read_settings(record.parent))
+        except InputError as error:
+            _logger.warning("%s is not continued: %s", record.parent, error)
+            continue
+        differences = _differences(with_resolved_paths(comparable(theirs)), settings)
+        if (record.parent / SKIPPED_IMAGES).exists():  # how images are read has changed the run
+            differences |= _differences(_reading(theirs), _reading(OmegaConf.to_container(cfg)))
+        checkpoints = tuple(checkpoints_in(record.parent))
+        found.append(RecordedRun(record.parent, checkpoints, differences))
     return sorted(found, key=lambda run: (len(run.differences), not run.checkpoints, -run.time))
 
 
@@ -89,6 +95,11 @@ def comparable(settings: dict) -> dict:
             node = node.get(part) or {}
         node.pop(last, None)
     return kept
+
+
+def _reading(settings: dict) -> dict[str, Any]:
+    defaults = {"on_corrupt": "stop", "max_image_pixels": None}
+    return {f"data.{key}": settings["data"].get(key, value) for key, value in defaults.items()}
 
 
 def _differences(theirs: dict, ours: dict) -> dict[str, tuple[Any, Any]]:

@@ -19,7 +19,9 @@ from solo_bayesncl.runs.checkpoints import load_checkpoint, require_whole
 
 _logger = logging.getLogger(__name__)
 
-DIVERGED = "diverged.json"  # in the folder of a run whose training diverged: where and why
+# in the folder of a run
+DIVERGED = "diverged.json"  # where and why its training diverged
+SKIPPED_IMAGES = "skipped_images.txt"  # images that it has gone on without
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,12 @@ def checkpoint_at(path: str | Path, key: str = "") -> Path:
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """A run's checkpoints, the latest one (by epoch, then by time) first."""
-    checkpoints = [file for file in folder.glob("*.ckpt") if file.is_file()]
-    key = {file: (checkpoint_epoch(file), file.stat().st_mtime) for file in checkpoints}
-    return sorted(checkpoints, key=key.__getitem__, reverse=True)
+    keys = {}
+    for file in folder.glob("*.ckpt"):
+        with suppress(FileNotFoundError):  # a run in progress has replaced it
+            if file.is_file():
+                keys[file] = (checkpoint_epoch(file), file.stat().st_mtime)
+    return sorted(keys, key=keys.__getitem__, reverse=True)
 
 
 def first_usable(checkpoints: Sequence[Path], use: Callable[[Path], Any]) -> Path:

@@ -21,7 +21,13 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.metrics import ACTIVE
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import AS_TRAINED, autocast, check_precision, resolve_precision
-from solo_bayesncl.runs.models import build_model, encode_outputs, load_model, training_classes
+from solo_bayesncl.runs.models import (
+    build_model,
+    encode_outputs,
+    load_model,
+    recorded_classes,
+    training_classes,
+)
 from solo_bayesncl.text import printable
 
 _logger = logging.getLogger(__name__)
@@ -127,7 +133,8 @@ class Encoder(nn.Module):
         model = load_model(run)
         if names := runs.non_finite(model.state_dict()):
             _logger.warning("%s is of a model that diverged: %s is not finite", path, names[0])
-        return cls(model, run.cfg, training_classes(run.cfg), owners, precision)
+        classes = recorded_classes(run.folder) or training_classes(run.cfg)
+        return cls(model, run.cfg, classes, owners, precision)
 
     @classmethod
     def _from_export(cls, path: Path, precision: str) -> "Encoder":

@@ -82,7 +82,9 @@ def _plain_jpeg(file: str) -> bytes | None:
             return None
         image.fp.seek(0)
         content = image.fp.read()
-    return content if content.endswith(b"\xff\xd9") else None  # else it may be truncated
+    # of several EXIF blocks, DALI and Pillow take different ones; without its end it is truncated
+    plain = content.count(b"Exif\0\0") < 2 and content.endswith(b"\xff\xd9")
+    return content if plain else None
 
 
 def _is_orientation_plain(image: Image.Image) -> bool:

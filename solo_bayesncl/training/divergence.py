@@ -18,6 +18,8 @@ from solo_bayesncl.errors import InputError
 # where float16 ends; weights of networks that learn stay far below it
 LARGEST_WEIGHT = torch.finfo(torch.float16).max
 _IMAGES_SHOWN = 3
+# its loss is a mean over nothing, without a gradient, until images have clusters
+_UNDEFINED_AT_FIRST = ("deepclusterv2",)
 
 
 class DivergedError(InputError):
@@ -88,7 +90,8 @@ class StopWhenDiverged(adapter().pl.callbacks.Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *unused: Any
     ) -> None:
-        if outputs:  # none if the method has skipped the step
+        by_design = self.cfg.get("method") in _UNDEFINED_AT_FIRST and self._place[0] == 0
+        if outputs and not by_design:  # no outputs if the method has skipped the step
             values = {"the loss": outputs["loss"]} | _logged_terms(trainer)
             stacked = torch.stack([value.detach().float() for value in values.values()])
             self._unchecked.append(_Step(*self._place, tuple(values), stacked))

@@ -76,10 +76,18 @@ def model_errors_as_input_errors(cfg: DictConfig) -> Iterator[None]:
 
 
 @contextmanager
-def trainer_errors_as_input_errors() -> Iterator[None]:
-    """Turns what Lightning's Trainer raises for settings that it refuses into `InputError`."""
+def trainer_errors_as_input_errors(fitting: bool = False) -> Iterator[None]:
+    """Turns what Lightning's Trainer raises for settings that it refuses into `InputError`.
+
+    While fitting, when other errors can be anything's, only what is about a setting.
+    """
     refused = adapter().pl.utilities.exceptions.MisconfigurationException
     try:
         yield
+    except InputError:
+        raise
     except (refused, ValueError, TypeError) as error:
+        about_setting = isinstance(error, refused) or "val_check_interval" in str(error)
+        if fitting and not about_setting:
+            raise
         raise InputError(f"Lightning refuses the settings of its Trainer: {error}") from error

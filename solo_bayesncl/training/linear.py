@@ -17,6 +17,7 @@ from solo_bayesncl.errors import InputError, prefix_errors
 from solo_bayesncl.recipes.checks import check_linear, data_errors_as_input_errors
 from solo_bayesncl.recipes.image_sizes import require_image_sizes
 from solo_bayesncl.recipes.machine import fit_to_machine
+from solo_bayesncl.recipes.paths import record_absolute
 from solo_bayesncl.training.environment import (
     check_release,
     model_errors_as_input_errors,
@@ -45,6 +46,9 @@ def train_linear(cfg: DictConfig) -> Path:
     checkpoint = runs.checkpoint_at(
         cfg.pretrained_feature_extractor, "pretrained_feature_extractor"
     )
+    # of a folder, the newest one: a probe of an earlier one is another run
+    cfg.pretrained_feature_extractor = str(checkpoint)
+    record_absolute(cfg)
     weights = _backbone_weights(checkpoint)
     prepare_solo_learn()
     check_release(cfg)

@@ -86,7 +86,7 @@ class _Rows:
             whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
             reader = csv.DictReader(io.StringIO(whole))
             steps = ((row, row["step"] or "") for row in reader)  # a damaged row has none
-            self.rows = [row for row, own in steps if own.isdigit() and int(own) < step]
+            self.rows = [row for row, own in steps if own.isdecimal() and int(own) < step]
             self.columns = list(reader.fieldnames or self.columns)
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:

@@ -13,6 +13,7 @@ from solo_bayesncl.recipes.checks import check_pretrain, data_errors_as_input_er
 from solo_bayesncl.recipes.image_sizes import require_image_sizes
 from solo_bayesncl.recipes.machine import fit_to_machine
 from solo_bayesncl.recipes.method_kwargs import METHODS, check_contrastive
+from solo_bayesncl.recipes.paths import record_absolute
 from solo_bayesncl.training.environment import (
     check_release,
     model_errors_as_input_errors,
@@ -60,6 +61,8 @@ def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
         InputError: for a recipe that cannot be run here.
     """
     check_pretrain(cfg, data)
+    if data:
+        record_absolute(cfg)
     fit_to_machine(cfg)
     prepare_solo_learn()
     register()

@@ -17,6 +17,7 @@ from solo_bayesncl import files, runs
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.errors import InputError, prefix_errors
 from solo_bayesncl.locks import is_locked, locked
+from solo_bayesncl.runs.models import CLASSES, recorded_classes, training_classes
 from solo_bayesncl.training.checkpoint_io import PARTIAL, CheckpointIO, size_on_disk
 
 _logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class RunFolder:
         settings = {**OmegaConf.to_container(cfg), "wandb_run_id": self.path.name}
         try:
             with files.writing(self.path / RECORD):
+                if classes := _classes(cfg):
+                    files.write_json(self.path / CLASSES, {"classes": classes}, indent=None)
                 files.write_text(self.path / RECORD, json.dumps(settings, default=str))
         except BaseException:
             self.remove_if_new()
@@ -109,6 +112,8 @@ def resolve_run_folder(
             content = checkpoint_io.read(resume_point)
             runs.require_fit(model, runs.weights_of(content), resume_point)
             if not finished:
+                if folder.continues:
+                    _require_same_classes(path, cfg)
                 step = _require_training_state(cfg, resume_point, content)
                 folder = replace(folder, step=step)
         if finished:
@@ -142,6 +147,22 @@ def _to_continue(cfg: DictConfig, kind: str) -> tuple[Path | None, Sequence[Path
     if nearest is not None:
         _logger.info("%s", _difference(nearest))
     return None, []
+
+
+def _classes(cfg: DictConfig) -> tuple[str, ...] | None:
+    return None if cfg.data.get("no_labels") else training_classes(cfg)
+
+
+def _require_same_classes(folder: Path, cfg: DictConfig) -> None:
+    """Raises `InputError` if class folders have other names than when the run began."""
+    before, now = recorded_classes(folder), _classes(cfg)
+    if before is not None and now is not None and before != now:
+        changed = sorted({*before} ^ {*now})
+        raise InputError(
+            f"data.train_path={cfg.data.train_path} has other classes than when {folder} began: "
+            f"{', '.join(changed[:_LISTED])} of {len(changed)}. Name them as before, or set "
+            "auto_resume.enabled=False to train anew."
+        )
 
 
 def _difference(run: runs.RecordedRun) -> str:

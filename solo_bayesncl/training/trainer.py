@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from solo_bayesncl import runs
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.images import pixel_limit
-from solo_bayesncl.data.unreadable import RECORD, ReadableLoader, Reading, UnreadableImages
+from solo_bayesncl.data.unreadable import ReadableLoader, Reading, UnreadableImages
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.files import WriteError
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors, too_few_images
@@ -83,9 +83,10 @@ def fit(
         if cfg.checkpoint.enabled:
             trainer.callbacks.append(_checkpointer(cfg, folder))
         reading = Reading.of(cfg.data)
-        unreadable = UnreadableImages(reading, folder.path / RECORD)
+        unreadable = UnreadableImages(reading, folder.path / runs.SKIPPED_IMAGES)
         try:
             with (
+                trainer_errors_as_input_errors(fitting=True),
                 data_errors_as_input_errors(cfg),
                 interruptible(trainer),
                 pixel_limit(reading.max_pixels),
@@ -97,9 +98,10 @@ def fit(
                     train_loader = train_loader(trainer, unreadable)
                 if val_loader is not None:
                     val_loader = distributed.share_of(val_loader, trainer)
-                    # processes must have the same number of batches, so that none may be left out
-                    replace = trainer.world_size > 1
-                    val_loader = ReadableLoader.like(val_loader, unreadable, replace)
+                    # processes must have the same number of batches
+                    val_loader = ReadableLoader.like(
+                        val_loader, unreadable, no_empty_batch=trainer.world_size > 1
+                    )
                 trainer.fit(model, train_loader, val_loader, ckpt_path=folder.resume_point)
         except DivergedError:
             raise  # the folder has its curves
@@ -113,6 +115,11 @@ def fit(
                 ) from error
             raise
     unreadable.report()
+    if cfg.checkpoint.enabled and trainer.is_global_zero and not runs.checkpoints_in(folder.path):
+        _logger.warning(
+            "training ended before its first epoch did, so there is no checkpoint: is max_steps or "
+            "max_time too small?"
+        )
     return folder.path
 
 

@@ -112,9 +112,19 @@ def test_explain_refuses_an_image_before_the_work(run, tmp_path, capsys, no_work
 
 
 def test_a_page_of_the_user_s_in_a_run_s_folder_stays(run, capsys, no_work):
-    (run / "report.html").write_text("<p>mine")
+    (run / "report.html").write_text("<p>mine, about solo-bayesncl")
     assert "report.html exists" in refused(capsys, "explain", run)
-    assert (run / "report.html").read_text() == "<p>mine"
+    assert (run / "report.html").read_text() == "<p>mine, about solo-bayesncl"
+
+
+@pytest.mark.parametrize("content", ['[{"score": 3}]', '{"score": 3}\n{"score": 4}\n'])
+def test_records_of_the_user_s_stay_whatever_they_are_called(
+    run, tmp_path, capsys, no_work, content
+):
+    path = tmp_path / "evaluation.json"
+    path.write_text(content)
+    assert f"{path} exists" in refused(capsys, "evaluate", run, "--out", path)
+    assert path.read_text() == content
 
 
 @pytest.mark.parametrize("name", ["figures/gate.png", "report.html", "comparison.csv"])

@@ -236,9 +236,11 @@ def test_failure_of_a_launched_run_is_one_message(images, tmp_path, capsys):
 def test_a_run_that_another_process_works_on_is_left_alone(images, tmp_path, capsys):
     from filelock import FileLock
 
+    from solo_bayesncl import locks
+
     folder = tmp_path / "runs/ncl/seed-0"
     folder.mkdir(parents=True)
-    with FileLock(folder / ".lock"):
+    with FileLock(folder / locks.NAME):
         assert main(arguments(images, tmp_path, "methods=[ncl]", "seeds=[0]")) == 2
     assert "ncl, seed 0: another process is working on it" in capsys.readouterr().err
     assert not list(folder.rglob("*.ckpt"))

@@ -111,6 +111,17 @@ def test_folder_linked_into_itself_is_read_once(tmp_path):
     assert find_images(tmp_path / "a") == ([str(tmp_path / "a/0.png")], [])
 
 
+def test_links_that_lead_back_or_nowhere(data, tmp_path):
+    """Into themselves they are no classes; to a disk that is not mounted, training would shrink."""
+    (data / "train/class_0/loop").symlink_to("loop")
+    assert len(ClassFolder(data / "train")) == 16
+    for target in ("loop", "/nowhere/class_9"):
+        (data / "train/loop").symlink_to(target)
+        with pytest.raises(InputError, match=f"data.train_path=.*: loop is a link to {target}, wh"):
+            ClassFolder(data / "train")
+        (data / "train/loop").unlink()
+
+
 def test_images_come_in_the_order_of_their_names_in_any_file_system(tmp_path):
     names = [f"{number:02}.png" for number in np.random.default_rng(0).permutation(60)]
     for name in names:
@@ -240,15 +251,19 @@ def pretrain(data: Path, out: Path, *overrides: str) -> Path:
     return only_run(out, "ncl")
 
 
-def probe(run: Path, data: Path, out: Path, *overrides: str) -> Path:
+def probe(run: Path, data: Path, out: Path) -> Path:
+    train_probe(run, data, out)
+    return only_run(out, "linear")
+
+
+def train_probe(run: Path, data: Path, out: Path) -> None:
     path = ["--config-path", str(RECIPES / "linear/custom"), "--config-name", "ncl"]
     assert main([
         "linear", *path, f"pretrained_feature_extractor={run}", f"data.train_path={data}/train",
         f"data.val_path={data}/val", "data.num_workers=0", "precision=32-true", "max_epochs=2",
         "optimizer.batch_size=8", "data.augmentations.crop_size=16",
-        "++enable_progress_bar=False", f"checkpoint.dir={out}", *overrides,
+        "++enable_progress_bar=False", f"checkpoint.dir={out}",
     ]) == 0  # fmt: skip
-    return only_run(out, "linear")
 
 
 def val_acc1(run: Path) -> float:
@@ -280,3 +295,38 @@ def test_accuracies_of_single_classes_have_the_accuracy_of_all_as_their_mean(dat
         linear.append(val_acc1(probe(run, copy, tmp_path / "probes" / copy.name)))
     assert (np.mean(online), np.mean(linear)) == pytest.approx(whole)
     assert max(linear[1:]) > 0  # else it would show nothing
+
+
+@pytest.mark.usefixtures("narrow_backbone")
+def test_probe_of_a_backbone_that_has_trained_on_is_trained_anew(data, tmp_path):
+    out = tmp_path / "runs"
+    run = pretrain(data, out)
+    first = probe(run, data, tmp_path / "probes")
+    assert main(arguments(data, out, "max_epochs=2", f"resume_from_checkpoint={run}")) == 0
+    train_probe(run, data, tmp_path / "probes")
+    records = [path for path in (tmp_path / "probes/linear").glob("*/args.json")]
+    read = {OmegaConf.load(path).pretrained_feature_extractor for path in records}
+    assert len(read) == len(records) == 2
+    assert first.exists()
+
+
+@pytest.mark.usefixtures("narrow_backbone")
+def test_same_relative_path_elsewhere_is_another_run(data, tmp_path, monkeypatch):
+    for place in ("here", "there"):
+        shutil.copytree(data, tmp_path / place / "data")
+        monkeypatch.chdir(tmp_path / place)
+        assert main(arguments(Path("data"), tmp_path / "runs")) == 0
+    records = list((tmp_path / "runs/ncl").glob("*/args.json"))
+    paths = {OmegaConf.load(record).data.train_path for record in records}
+    assert paths == {f"{tmp_path}/{place}/data/train" for place in ("here", "there")}
+
+
+@pytest.mark.usefixtures("narrow_backbone")
+def test_run_is_not_continued_on_classes_of_other_names(data, tmp_path, capsys):
+    run = pretrain(data, tmp_path / "runs")
+    for folder in list(data.glob("*/class_0")):
+        folder.rename(folder.with_name("zebra"))
+    resume = ("max_epochs=2", f"resume_from_checkpoint={run}")
+    assert main(arguments(data, tmp_path / "runs", *resume)) == 2
+    message = capsys.readouterr().err
+    assert f"has other classes than when {run} began: class_0, zebra of 2" in message

@@ -120,7 +120,7 @@ def test_name_that_is_not_utf_8_is_recorded(tmp_path):
     name = b"caf\xe9.png".decode(errors="surrogateescape")
     (tmp_path / "data/a" / name).write_bytes(b"no image")
     list(ReadableLoader.like(loader_of(tmp_path / "data"), UnreadableImages(SKIP, record)))
-    assert b"caf\xe9.png\t" in record.read_bytes()
+    assert r"caf\xe9.png" in record.read_text()
 
 
 @pytest.mark.parametrize("replace", [False, True])
@@ -142,7 +142,9 @@ def test_ranks_validate_equally_many_batches(tmp_path):
     batches = []
     for rank in range(2):
         share = share_of(loader_of(tmp_path / "data"), trainer_in(0, rank, 2))
-        batches.append(list(ReadableLoader.like(share, UnreadableImages(SKIP), replace=True)))
+        batches.append(
+            list(ReadableLoader.like(share, UnreadableImages(SKIP), no_empty_batch=True))
+        )
     assert len(batches[0]) == len(batches[1]) == 1
 
 
@@ -187,3 +189,12 @@ def test_images_in_an_hdf5_file_are_read_and_named_in_the_same_way(tmp_path):
     assert np.array_equal(np.asarray(image)[..., 0], shown)
     _, failures = samples[1]
     assert str(failures[1]).startswith(f"{tmp_path}/images.h5:a/1 cannot be read as an image: ")
+
+
+def test_batch_without_any_readable_image_is_filled_where_ranks_must_have_as_many(folder):
+    """Of other batches, what cannot be read is left out."""
+    samples = ReadableSamples(ClassFolder(folder), SKIP, no_empty_batch=True)
+    (filled, _), (missing, _) = samples.__getitems__([1, 2])
+    assert missing is None
+    assert filled[0].tobytes() == samples[3][0][0].tobytes()
+    assert [sample is None for sample, _ in samples.__getitems__([2, 3])] == [True, False]

@@ -23,6 +23,7 @@ from solo_bayesncl.evaluation.encoding import encode_splits
 from solo_bayesncl.evaluation.measurement import measure
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.report.catalogue import METRICS
+from solo_bayesncl.runs import Run
 
 SPACES = ["backbone", "projections", "gate", "codes"]
 
@@ -160,8 +161,19 @@ def test_online_classifier_says_nothing_of_other_classes_of_the_same_number(
 @pytest.mark.parametrize(("names", "fits"), [(["a", "b"], True), (["a", "b", "c"], False)])
 def test_number_of_classes_decides_where_the_training_data_are_gone(tmp_path, names, fits):
     data = {"dataset": "custom", "train_path": str(tmp_path / "gone"), "num_classes": 2}
-    cfg = OmegaConf.create({"data": data})
-    assert evaluation._classifier_fits(cfg, Options(data=tmp_path), tuple(names)) == fits
+    run = Run(tmp_path, tmp_path / "x.ckpt", OmegaConf.create({"data": data}))
+    assert evaluation._classifier_fits(run, Options(data=tmp_path), tuple(names)) == fits
+
+
+def test_class_folders_with_other_names_are_not_those_of_the_online_classifier(images, tmp_path):
+    shutil.copytree(images, tmp_path / "data")
+    run = trained_run(tmp_path / "data", tmp_path / "out", "ncl")
+    for folder in list((tmp_path / "data").glob("*/class_0")):
+        folder.rename(folder.with_name("zebra"))
+    subject = encode_splits(run, Options())
+    assert subject.classes[-1] == "zebra"
+    assert not subject.classifier_fits
+    assert measure(subject)["accuracy"]["online_classifier"] is None
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,11 @@ def text(separator: str = ",", decimal: str = ".", end: str = "\n") -> str:
         text().replace("é", "e\N{COMBINING ACUTE ACCENT}").encode(),
         text(";").replace("0.5\n", "0.5;;\n").encode() + b";;\n\n",
         (text() + "val/b/1.png,bright,-2\n").encode(),
+        b"sep=;\r\n" + text(";").encode(),
     ],
     ids=["plain", "semicolons", "German", "Unicode text", "big-endian", "Windows", "old Mac",
-         "spaces", "Windows paths", "macOS names", "empty cells and rows", "a row twice"],
+         "spaces", "Windows paths", "macOS names", "empty cells and rows", "a row twice",
+         "Excel's first line"],
 )  # fmt: skip
 def test_table_is_read_however_it_is_written(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content)
@@ -63,6 +65,8 @@ def test_table_is_read_however_it_is_written(tmp_path, content):
         ("path,f\nb,1\na\n", "row 3 has 1 cells, the header 2"),
         ("path,f\n", "needs rows below its header"),
         (b"path,f\n\x00\xff", "cannot be read as CSV"),
+        ("path\tf\na\t1,234\nb\t950\n", "column f: 1,234 has a separator of thousands"),
+        ("path;f\na;1.234,5\nb;0,5\n", "column f: 1.234,5 has a separator of thousands"),
     ],
 )
 def test_table_that_would_give_wrong_numbers_is_refused(tmp_path, content, expected):
@@ -74,8 +78,8 @@ def test_table_that_would_give_wrong_numbers_is_refused(tmp_path, content, expec
 
 
 def test_commas_are_no_decimal_points_where_they_separate(tmp_path):
-    (tmp_path / "t.csv").write_text('path,f\na,"1,234"\nb,"12"\n')
-    assert read_table(tmp_path / "t.csv").columns["f"] == ["1,234", "12"]
+    (tmp_path / "t.csv").write_text('path,f\na,"1,5"\nb,"12"\n')
+    assert read_table(tmp_path / "t.csv").columns["f"] == ["1,5", "12"]
 
 
 def test_own_table_with_names_like_formulas_is_read_back(tmp_path):

@@ -13,11 +13,11 @@ from PIL import Image
 
 from solo_bayesncl import load_encoder
 from solo_bayesncl.__main__ import main
-from solo_bayesncl.data.unreadable import RECORD
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation.encoding import encode_splits
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.record import Findings
+from solo_bayesncl.runs import SKIPPED_IMAGES
 
 RECIPE = ["--config-path", str(RECIPES / "pretrain/custom"), "--config-name", "bayesncl"]
 SKIP = "data.on_corrupt=skip"
@@ -70,6 +70,9 @@ def test_what_is_left_out_counts_nowhere(run, images, tmp_path):
     first = [str(skipped / name) for name in DAMAGED]
     assert found[skipped].pop("skipped_images") == {"number": 3, "first": first}
     assert found[removed].pop("skipped_images") == {"number": 0, "first": []}
+    (warning,) = found[skipped].pop("warnings")
+    assert warning.startswith("3 images cannot be read and are left out: ")
+    assert found[removed].pop("warnings") == []
     assert found[skipped]["samples"] == 22
     assert found[skipped]["factors"]
     for evaluation in found.values():
@@ -97,8 +100,8 @@ def test_run_that_skips_lists_its_images_and_is_evaluated_in_the_same_way(images
     run = only_run(tmp_path / "out", "bayesncl")
     message = capsys.readouterr().err
     assert f"3 images cannot be read and are left out: {data}" in message
-    assert f"listed in {run / RECORD}" in message
-    lines = (run / RECORD).read_text().splitlines()
+    assert f"listed in {run / SKIPPED_IMAGES}" in message
+    lines = (run / SKIPPED_IMAGES).read_text().splitlines()
     assert {line.split("\t")[0] for line in lines} == {str(data / name) for name in DAMAGED}
     assert main(["evaluate", str(run), "--device", "cpu"]) == 0
     evaluation = json.loads((run / "evaluation.json").read_text())
@@ -128,7 +131,7 @@ def test_linear_skips_and_names(run, images, tmp_path, capsys):
     assert main(command) == 2
     assert "cannot be read as an image" in capsys.readouterr().err
     assert main([*command, SKIP]) == 0
-    names = {line.split("\t")[0] for line in (only_run(tmp_path, "linear") / RECORD).open()}
+    names = {line.split("\t")[0] for line in (only_run(tmp_path, "linear") / SKIPPED_IMAGES).open()}
     assert names == {str(data / name) for name in DAMAGED}
 
 
@@ -142,7 +145,7 @@ def test_limit_of_pixels_is_that_of_the_run_or_the_option(images, tmp_path, caps
     settings = tiny(data, tmp_path / "out", SKIP, limit)
     assert main(["pretrain", *RECIPE, *settings]) == 0
     run = only_run(tmp_path / "out", "bayesncl")
-    assert "limit of 19999 pixels" in (run / RECORD).read_text()
+    assert "limit of 19999 pixels" in (run / SKIPPED_IMAGES).read_text()
     evaluate = ["evaluate", str(run), "--device", "cpu"]
     assert main([*evaluate, "--on-corrupt", "stop"]) == 2
     message = capsys.readouterr().err
