@@ -77,8 +77,8 @@ def training_classes(cfg: DictConfig) -> tuple[str, ...] | None:
 
 def recorded_classes(folder: Path) -> tuple[str, ...] | None:
     """Class names that a run was trained with, None if it does not record them."""
-    record = files.read_json(folder / CLASSES)
-    return None if record is None else tuple(record["classes"])
+    names = (files.read_json(folder / CLASSES) or {}).get("classes")
+    return tuple(map(str, names)) if isinstance(names, list) else None
 
 
 def encode_outputs(model: nn.Module, out: dict[str, Tensor]) -> Encoding:

@@ -269,6 +269,8 @@ def test_record_without_the_path_of_its_data_is_enough(run, tmp_path):
     settings = json.loads((folder / "args.json").read_text())
     del settings["data"]["train_path"]
     (folder / "args.json").write_text(json.dumps(settings))
+    assert solo_bayesncl.load_encoder(folder).classes == tuple(f"class_{i}" for i in range(6))
+    (folder / "classes.json").unlink()  # as in runs of version 0.1.0
     assert solo_bayesncl.load_encoder(folder).classes is None
 
 
