@@ -1,5 +1,6 @@
 """A run that diverges stops, says so once, and leaves its last good checkpoint as it was."""
 
+import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +65,18 @@ def test_loss_that_is_nan_stops_training(images, tmp_path, capsys, method):
     assert "raise method_kwargs.temperature" in message
     assert "No epoch was finished, so there is no checkpoint." in message
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_method_without_a_loss_in_its_first_epoch_is_not_stopped(images, tmp_path):
+    """Of deepclusterv2, whose images have no clusters then."""
+    clusters = ["++method_kwargs.num_prototypes=[4,4]", "++method_kwargs.kmeans_iters=1"]
+    overrides = ["method=deepclusterv2", "max_epochs=2", *clusters]
+    assert main(arguments(images, tmp_path, "simclr", *overrides)) == 0
+    with (only_run(tmp_path, "deepclusterv2") / "metrics.csv").open() as file:
+        values = [row["train_deepcluster_loss_epoch"] for row in csv.DictReader(file)]
+    first, *_, last = filter(None, values)
+    assert first == "nan"
+    assert float(last) > 0
 
 
 @pytest.mark.parametrize("method", ["barlow_twins", "bayesncl"])
