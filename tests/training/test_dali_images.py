@@ -11,11 +11,12 @@ from conftest import only_run, tiny
 from dali_runs import BATCH, DALI, one_colour_images, pretrain
 from image_kinds import picture, save_8_bit, save_deep, save_turned, save_unreadable
 from nvidia.dali import fn, pipeline_def, types
+from PIL import ExifTags, Image
 from test_dali import RECIPE, dali_loader
 
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.data.images import read_image
-from solo_bayesncl.data.unreadable import RECORD
+from solo_bayesncl.runs import SKIPPED_IMAGES
 from solo_bayesncl.training.dali import EncodedImages
 
 
@@ -67,6 +68,25 @@ def test_orientation_outside_of_exif_is_followed(tmp_path):
     assert np.array_equal(pixels, np.asarray(read_image(file)))
 
 
+def test_orientation_of_a_file_with_two_exif_blocks_is_followed(tmp_path):
+    """DALI and Pillow take different ones."""
+    file = tmp_path / "a.jpg"
+    image = read_image(one_colour_images(tmp_path, 1) / "flat/00.jpg").crop((0, 0, 24, 12))
+    blocks = []
+    for orientation in (6, 1):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        image.save(file, exif=exif)
+        content = file.read_bytes()
+        start = content.index(b"\xff\xe1")
+        (length,) = struct.unpack(">H", content[start + 2 : start + 4])
+        end = start + 2 + length
+        blocks.append(content[start:end])
+    file.write_bytes(content[:start] + b"".join(blocks) + content[end:])
+    (pixels,) = decoded([EncodedImages([file], decode_jpegs=True)[0][1]])
+    assert np.array_equal(pixels, np.asarray(read_image(file)))
+
+
 @pytest.mark.parametrize("byte_order", ["<", ">"])
 def test_orientation_of_any_type_is_followed(tmp_path, byte_order):
     """DALI reads it as a short integer only (type 3); in some files it is a long one (4)."""
@@ -107,7 +127,7 @@ def test_whatever_is_unreadable_is_named(tmp_path, capsys):
     files = [file for file in save_unreadable(folder / "train/class_0") if not file.is_dir()]
     whole = f"optimizer.batch_size={4 + len(files)}"
     pretrain(folder, tmp_path / "out", "data.on_corrupt=skip", whole)
-    record = (only_run(tmp_path / "out", "ncl") / RECORD).read_text()
+    record = (only_run(tmp_path / "out", "ncl") / SKIPPED_IMAGES).read_text()
     assert {line.split("\t")[0] for line in record.splitlines()} == {*map(str, files)}
 
 
@@ -129,7 +149,7 @@ def test_skipping_goes_on_with_the_next_image_as_the_torchvision_loader_does(
         assert step.targets == [image // 8 for image in step.images]
     for name in ("dali", "image_folder"):
         run = only_run(tmp_path / name, "ncl")
-        lines = (run / RECORD).read_text().splitlines()
+        lines = (run / SKIPPED_IMAGES).read_text().splitlines()
         assert sorted(line.split("\t")[0] for line in lines) == broken
     assert f"3 images cannot be read and are left out: {tmp_path}" in capsys.readouterr().err
 
