@@ -98,8 +98,9 @@ def comparable(settings: dict) -> dict:
 
 
 def _reading(settings: dict) -> dict[str, Any]:
-    defaults = {"on_corrupt": "stop", "max_image_pixels": None}
-    return {f"data.{key}": settings["data"].get(key, value) for key, value in defaults.items()}
+    """How images are read; runs of version 0.1.0 do not record it."""
+    data = {"on_corrupt": "stop", "max_image_pixels": None} | (settings.get("data") or {})
+    return {f"data.{key}": data[key] for key in ("on_corrupt", "max_image_pixels")}
 
 
 def _differences(theirs: dict, ours: dict) -> dict[str, tuple[Any, Any]]:

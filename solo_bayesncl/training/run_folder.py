@@ -111,9 +111,9 @@ def resolve_run_folder(
         if resume_point is not None:
             content = checkpoint_io.read(resume_point)
             runs.require_fit(model, runs.weights_of(content), resume_point)
+            if folder.continues:
+                _require_same_classes(path, cfg)
             if not finished:
-                if folder.continues:
-                    _require_same_classes(path, cfg)
                 step = _require_training_state(cfg, resume_point, content)
                 folder = replace(folder, step=step)
         if finished:

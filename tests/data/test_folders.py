@@ -326,7 +326,7 @@ def test_run_is_not_continued_on_classes_of_other_names(data, tmp_path, capsys):
     run = pretrain(data, tmp_path / "runs")
     for folder in list(data.glob("*/class_0")):
         folder.rename(folder.with_name("zebra"))
-    resume = ("max_epochs=2", f"resume_from_checkpoint={run}")
-    assert main(arguments(data, tmp_path / "runs", *resume)) == 2
-    message = capsys.readouterr().err
-    assert f"has other classes than when {run} began: class_0, zebra of 2" in message
+    for resume in (["max_epochs=2", f"resume_from_checkpoint={run}"], []):  # also if finished
+        assert main(arguments(data, tmp_path / "runs", *resume)) == 2
+        message = capsys.readouterr().err
+        assert f"has other classes than when {run} began: class_0, zebra of 2" in message

@@ -150,6 +150,21 @@ def test_named_checkpoint_is_continued_in_its_folder(
     assert_same_training(run, undisturbed)
 
 
+def test_run_that_left_images_out_is_not_the_one_that_stops_at_them(images, out, capsys):
+    (only_run(out, "bayesncl") / runs.SKIPPED_IMAGES).write_text("a.png\tit is empty\n")
+    assert start(images, out, "data.on_corrupt=skip") == 0
+    message = capsys.readouterr().err
+    assert "differs in data.on_corrupt (stop there, skip here)" in message
+    assert len(folders(out)) == 2
+
+
+def test_folder_with_a_damaged_record_is_named(images, out, capsys):
+    run = only_run(out, "bayesncl")
+    (run / "args.json").write_text('{"method": ')
+    assert start(images, out) == 0
+    assert f"{run} is not continued: {run}/args.json is damaged" in capsys.readouterr().err
+
+
 def test_start_without_earlier_runs_says_nothing_of_them(images, tmp_path, capsys):
     assert start(images, tmp_path, "max_epochs=1") == 0
     message = capsys.readouterr().err
