@@ -114,7 +114,7 @@ def _fit(
 
 
 def _accuracy(probe: LogisticRegression, codes: Tensor, labels: Tensor) -> float:
-    return 100 * float((probe.predict(codes) == labels).float().mean())
+    return 100 * float((probe.predict(codes) == labels).double().mean())
 
 
 def training_rows(labels: Tensor, most: int = MAX_ROWS) -> Tensor:
