@@ -316,69 +316,7 @@ def test_metadata_that_was_not_requested_is_left_out(run, with_factors, tmp_path
         encode_splits(run, Options(data=data, metadata=data / "metadata.csv"))
 
 
-# Probes
-
-
-def test_linear_accuracy_of_separable_codes_is_perfect_and_of_noise_is_chance():
-    labels = torch.arange(400) % 4
-    codes = torch.eye(4)[labels]
-    assert probes.linear_accuracy(codes, labels, codes, labels) == 100
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.nn.functional.normalize(torch.randn(800, 8, generator=generator))
-    accuracy = probes.linear_accuracy(noise[:400], labels, noise[400:], labels)
-    assert accuracy == pytest.approx(25, abs=3 * 100 * (0.25 * 0.75 / 400) ** 0.5)
-
-
-def test_feature_selection_takes_the_most_active_dimensions():
-    """Eight strong dimensions are noise, the weaker ones tell the class."""
-    labels = torch.arange(200) % 2
-    noise = 5 + torch.rand(200, 8, generator=torch.Generator().manual_seed(0))
-    telling = torch.eye(2)[labels].repeat(1, 4)
-    codes = torch.cat([telling, noise], dim=1)
-    found = probes.feature_selection(codes, labels, codes, labels)
-    assert list(found) == ["8", "16"]
-    assert found["8"] < 80
-    assert found["16"] == 100
-
-
-def test_probes_of_many_images_take_a_fixed_choice_with_the_shares_of_classes():
-    labels = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)
-    rows = probes.training_rows(labels, most=100)
-    assert labels[rows].bincount().tolist() == [60, 30, 10]
-    assert len(rows.unique()) == 100
-    assert torch.equal(rows, probes.training_rows(labels, most=100))
-    assert torch.equal(probes.training_rows(labels, most=1000), torch.arange(1000))
-
-
-@pytest.mark.parametrize(
-    ("labels", "most"),
-    [([0] * 99 + [1], 50), (list(range(50)) * 2, 20), (list(range(50)) * 2, 98)],
-)
-def test_classes_too_small_for_their_share_do_not_stop_a_probe(labels, most):
-    rows = probes.training_rows(torch.tensor(labels), most)
-    assert len(rows.unique()) == most
-
-
-def test_linear_accuracy_is_of_the_chosen_rows(monkeypatch):
-    """The others have wrong labels."""
-    labels = torch.arange(400) % 4
-    wrong = labels.roll(1)
-    rows = probes.training_rows(labels, most=100)
-    wrong[rows] = labels[rows]
-    codes = torch.eye(4)[labels]
-    monkeypatch.setattr(probes, "training_rows", lambda labels: rows)
-    assert probes.linear_accuracy(codes, wrong, codes, labels) == 100
-
-
-def test_probe_that_does_not_converge_says_so(monkeypatch, caplog):
-    caplog.set_level("INFO", "solo_bayesncl")
-    labels = torch.arange(40) % 4
-    codes = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
-    probes.linear_accuracy(codes, labels, codes, labels)
-    assert caplog.text == ""
-    monkeypatch.setattr(probes, "MAX_ITERATIONS", 2)
-    probes.linear_accuracy(codes, labels, codes, labels)
-    assert "8 dimensions stopped after 2 iterations" in caplog.text
+# Nearest neighbours
 
 
 def test_neighbours_of_no_known_class_have_no_accuracy():
@@ -386,26 +324,6 @@ def test_neighbours_of_no_known_class_have_no_accuracy():
     labels = torch.arange(4)
     assert isnan(probes.knn_accuracy(codes, labels, codes, labels + 4))
     assert isnan(probes.knn_accuracy(codes * torch.nan, labels, codes, labels))
-
-
-@pytest.mark.parametrize(
-    ("dims", "sizes"),
-    [
-        (100, [8, 16, 32, 64, 100]),
-        (256, [8, 16, 32, 64, 128, 256]),
-        (300, [8, 32, 128, 300]),
-        (2048, [8, 32, 128, 512, 2048]),
-        (16384, [8, 64, 512, 4096, 16384]),
-    ],
-)
-def test_selections_of_features_are_at_most_six(dims, sizes):
-    assert probes.subspace_sizes(dims, least=8, most=6) == sizes
-
-
-def test_subspaces_double_up_to_all_dimensions():
-    assert probes.subspace_sizes(100, least=8) == [8, 16, 32, 64, 100]
-    assert probes.subspace_sizes(64, least=32) == [32, 64]
-    assert probes.subspace_sizes(5, least=8) == [5]
 
 
 # Reference embeddings
