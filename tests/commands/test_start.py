@@ -1,10 +1,11 @@
 """What a command imports before it has something to do: the slow packages are left out."""
 
+import importlib
 import json
 import subprocess
 import sys
 
-from conftest import RECIPES, environment
+from conftest import RECIPES, ROOT, environment
 
 from solo_bayesncl.__main__ import COMMANDS
 
@@ -110,3 +111,14 @@ except InputError:
     packages = set(done.stdout.split())
     assert "torch" in packages
     assert not packages & {"solo", "lightning", "pytorch_lightning", "sklearn", "matplotlib"}
+
+
+def test_rehearsal_of_the_benchmark_writes_its_rows(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    start, ratios = importlib.import_module("start"), importlib.import_module("ratios")
+    monkeypatch.setattr(ratios, "OUT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["start.py", "--tiny"])
+    start.main()
+    rows = json.loads((tmp_path / "start.json").read_text())["rows"]
+    assert [row["what"] for row in rows] == ["`evaluate --help`", "`doctor`"]
+    assert all(0 < row["value"] < 300 and row["unit"] == "s" for row in rows)
