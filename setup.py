@@ -61,6 +61,7 @@ setup(
         "safetensors",
         "filelock",
         "lazy_loader",
+        "packaging",
         "tabulate>=0.9",
     ],
     extras_require={

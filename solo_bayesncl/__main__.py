@@ -10,6 +10,7 @@ from solo_bayesncl import __version__
 from solo_bayesncl.arguments import DEBUG, ArgumentParser
 from solo_bayesncl.console import console_output, log, results
 from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.recipes.help import HELP
 from solo_bayesncl.signals import Terminated, sigterm_raises
 from solo_bayesncl.text import any_encoding
 
@@ -27,7 +28,8 @@ COMMANDS = {
     "data": "generate the demo data sets",
     "doctor": "list what is installed, what it allows and how to install the rest",
 }
-PARSE_THEMSELVES = ("pretrain", "linear", "compare", "import")
+TAKE_RECIPES = ("pretrain", "linear", "compare")  # with Hydra's command line
+PARSE_THEMSELVES = (*TAKE_RECIPES, "import")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -95,6 +97,9 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         _parser().parse_args(arguments)  # --help, --version or an error
     name, *arguments = arguments
+    if name in TAKE_RECIPES and {"-h", "--help"}.intersection(arguments):
+        results.print(HELP)
+        return 0
     command = _command(name)
     if name in PARSE_THEMSELVES:
         return command.run(arguments)

@@ -4,9 +4,12 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from solo_bayesncl.errors import InputError
+
+# torchvision's `IMG_EXTENSIONS`; importing torchvision takes seconds
+IMAGE_EXTENSIONS = (
+    ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 
 # what systems, archives and network storage leave beside names that begin with a dot
 LEFTOVERS = frozenset({
@@ -24,7 +27,7 @@ def is_leftover(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     """Whether a file of this name is taken for an image; what it holds does not matter."""
-    return name.lower().endswith(IMG_EXTENSIONS) and not is_leftover(name)
+    return name.lower().endswith(IMAGE_EXTENSIONS) and not is_leftover(name)
 
 
 def is_folder(entry: os.DirEntry) -> bool:

@@ -1,14 +1,18 @@
 """The precision in which a trained model runs: that of its training, or a requested one."""
 
-from contextlib import AbstractContextManager, nullcontext
+from __future__ import annotations
 
-import torch
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from solo_bayesncl.errors import ArgumentError
 
+if TYPE_CHECKING:
+    import torch
+
 AS_TRAINED = "auto"
-# Lightning's names; weights are float32 in each of them
-PRECISIONS = {"32-true": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+# Lightning's names -> torch's dtype of autocast; weights are float32 in each of them
+PRECISIONS = {"32-true": None, "16-mixed": "float16", "bf16-mixed": "bfloat16"}
 _OTHER_NAMES = {16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
@@ -45,5 +49,7 @@ def resolve_precision(requested: str, trained: str | int | None, device: torch.d
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     """A context that runs a model in one of `PRECISIONS`; for "32-true" it changes nothing."""
+    import torch  # takes seconds, which `--help` and wrong options do not wait for
+
     dtype = PRECISIONS[precision]
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+    return nullcontext() if dtype is None else torch.autocast(device.type, getattr(torch, dtype))

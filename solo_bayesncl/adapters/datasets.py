@@ -1,11 +1,14 @@
 """Properties of solo-learn's named data sets, and its pretraining data set made picklable."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import Dataset
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 

@@ -1,12 +1,15 @@
 """The interface to the installed solo-learn, which the adapter of each release implements."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from omegaconf import DictConfig
-from torch import nn
-from torch.utils.data import DataLoader
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from torch import nn
+    from torch.utils.data import DataLoader
 
 # decoded images of a DALI pipeline -> their crops
 Crops = Callable[[Any], Sequence[Any]]

@@ -3,20 +3,25 @@
 solo-bayesncl compare --config-name NAME [methods='[ncl,bayesncl]' seeds='[0,1]' key=value ...]
 """
 
+from __future__ import annotations
+
 import multiprocessing
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from solo_bayesncl.comparison.config import ComparisonConfig, split_overrides
-from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.console import log
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError, prefix_arguments
 from solo_bayesncl.recipes.compose import find_folder, run_with_hydra
 from solo_bayesncl.recipes.overrides import quote, read_text, split_arguments
 from solo_bayesncl.recipes.read_errors import as_input_error
+
+if TYPE_CHECKING:
+    from solo_bayesncl.comparison.plan import Plan
 
 FOLDER = "scripts/compare"
 
@@ -31,7 +36,7 @@ def run(arguments: list[str]) -> int:
     run_with_hydra(
         "compare",
         [*overrides, *(flag for flag in flags if flag != "--multirun")],
-        lambda cfg: plans.append(Plan.of(cfg, here=not parsed.multirun)),
+        lambda cfg: plans.append(_plan(cfg, here=not parsed.multirun)),
         (ComparisonConfig,),
     )
     for plan in plans:  # none after --help or --cfg job
@@ -40,6 +45,12 @@ def run(arguments: list[str]) -> int:
         else:
             compare(plan)
     return 0
+
+
+def _plan(cfg: DictConfig, here: bool = True) -> Plan:
+    from solo_bayesncl.comparison.plan import Plan  # imports torch, which takes seconds
+
+    return Plan.of(cfg, here)
 
 
 def _for_comparison(overrides: list[str]) -> list[str]:
@@ -72,7 +83,7 @@ def run_one(cfg: DictConfig) -> None:
     multiprocessing.set_start_method(None, force=True)
     from solo_bayesncl.comparison import jobs
 
-    (job,) = Plan.of(cfg).jobs
+    (job,) = _plan(cfg).jobs
     jobs.run(job)
 
 

@@ -4,12 +4,8 @@ import argparse
 from pathlib import Path
 
 from solo_bayesncl import adapters
-from solo_bayesncl.commands import compare
-from solo_bayesncl.comparison.plan import Plan
-from solo_bayesncl.data import make_digits
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.files import expand_home
-from solo_bayesncl.recipes.compose import compose_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +26,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seeds {args.seeds}: give different integers of at least 0.")
     if adapters.find() is None:
         raise InputError(adapters.MISSING)
+
+    # slow to import: --help and wrong arguments do not wait
+    from solo_bayesncl.commands import compare
+    from solo_bayesncl.comparison.plan import Plan
+    from solo_bayesncl.data import make_digits
+    from solo_bayesncl.recipes.compose import compose_recipe
+
     data = make_digits(args.out / "digits", size=24, textures=True)
     cfg = compose_recipe(compare.FOLDER, "demo", [])
     cfg.out = str(args.out / "comparison")

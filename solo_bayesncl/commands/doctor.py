@@ -3,26 +3,43 @@
 import argparse
 import importlib
 import platform
+import runpy
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 
 from rich.table import Table
 
 from solo_bayesncl import __version__, adapters
+from solo_bayesncl.adapters.requirements import obstacles, unmet
 from solo_bayesncl.console import results as console
+from solo_bayesncl.cuda_driver import cuda_driver
 from solo_bayesncl.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are no options."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="store_true",
+        help="import solo-learn, torch and DALI, too: takes seconds, and finds what their metadata "
+        "do not tell",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command. Exit status 0 only if pretraining can run, else 2."""
+    """Runs the command.
+
+    Returns:
+        Exit status 2 if pretraining cannot run, else 0. Without --import, what only an import can
+        find is not found.
+    """
     console.print(
         f"solo-bayesncl {__version__}, Python {platform.python_version()}, {sys.platform}"
     )
-    solo_learn, problem = _solo_learn()
+    solo_learn, problem = _solo_learn(args.imports)
     table = Table("", "found", "what it allows", box=None, padding=(0, 2, 0, 0))
     table.add_row("solo-learn", *solo_learn)
     if adapters.scripts_use_hydra():
@@ -31,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(package, _version(package))
     lightning = [f"{n} {_version(n)}" for n in ("lightning", "pytorch-lightning") if _has(n)]
     table.add_row("lightning", ", ".join(lightning) or "no")
-    table.add_row("CUDA", *_cuda())
-    table.add_row("DALI", *_dali())
+    cuda = _imported_cuda() if args.imports else _cuda()
+    table.add_row("CUDA", *cuda)
+    table.add_row("DALI", *_dali(args.imports, on_gpu=cuda[0] != "no"))
     for package, allows in (
         ("h5py", "data.format=h5 (solo-learn main)"),
         ("wandb", "wandb.enabled=True"),
@@ -42,23 +60,39 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(package, _version(package), note)
     console.print(table)
     if problem:
-        console.print(f"\n{problem}\n\nPretraining cannot run.")
+        console.print(f"\n{problem}\n\nPretraining cannot run.{_hint(args.imports)}")
         return 2
-    console.print("\nPretraining can run.")
+    console.print(f"\nPretraining can run.{_hint(args.imports)}")
     return 0
 
 
-def _solo_learn() -> tuple[tuple[str, str], str]:
+def _hint(imported: bool) -> str:
+    """How sure the verdict is."""
+    if imported:
+        return ""
+    return (
+        " This is read from versions and dependencies, nothing was imported: "
+        "`solo-bayesncl doctor --import` does, in 5 to 20 seconds."
+    )
+
+
+def _solo_learn(imports: bool) -> tuple[tuple[str, str], str]:
     """(what is found, what it allows) of solo-learn, and why it cannot be used, "" if it can."""
     found = adapters.find()
     if found is None:
         return ("no", "-"), adapters.MISSING
     release, module = found
-    try:
-        adapter = adapters.adapter()
-    except InputError as error:
-        return (f"{release}, broken", "-"), f"{error}\n{_dependencies(module)}"
-    return (release, f"pretrain, linear, evaluate ({adapter.NAME})"), ""
+    problems = obstacles(module)
+    if imports:
+        try:
+            adapters.adapter()
+        except InputError as error:
+            problems = [str(error), *problems]
+        else:
+            problems = []
+    if problems:
+        return (f"{release}, broken", "-"), "\n".join([*problems, _dependencies(module)])
+    return (release, "pretrain, linear, evaluate"), ""
 
 
 def _dependencies(adapter: str) -> str:
@@ -94,32 +128,65 @@ def _plugin() -> tuple[str, str]:
 
 
 def _cuda() -> tuple[str, str]:
+    """Of the driver and of the version that torch is built for."""
+    torch_cuda, driver = _torch_cuda(), cuda_driver()
+    on_cpu = "accelerator=auto runs on the CPU"
+    if driver is None:
+        return "no", on_cpu
+    devices = _devices(driver.devices)
+    if not torch_cuda:
+        return "no", f"{on_cpu}: {devices}, but torch is built without CUDA"
+    if int(torch_cuda.partition(".")[0]) > driver.cuda:
+        reason = f"torch is built for CUDA {torch_cuda}, the driver is for {driver.cuda}"
+        return "no", f"{on_cpu}: {devices}, but {reason}. Update the driver"
+    return torch_cuda, devices
+
+
+def _imported_cuda() -> tuple[str, str]:
     import torch
 
     if not torch.cuda.is_available():
         return "no", "accelerator=auto runs on the CPU"
-    names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
-    return f"{torch.version.cuda}", f"{torch.cuda.device_count()} device(s): {', '.join(names)}"
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"{torch.version.cuda}", _devices(names)
 
 
-def _dali() -> tuple[str, str]:
-    import torch
+def _devices(names: Sequence[str]) -> str:
+    return f"{len(names)} device(s): {', '.join(dict.fromkeys(names))}"
 
-    torch_cuda = (torch.version.cuda or "").partition(".")[0]  # "" in a build for the CPU
+
+def _torch_cuda() -> str:
+    """Version of CUDA that torch is built for, "" in a build for the CPU."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return ""
+    return runpy.run_path(str(Path(spec.origin).with_name("version.py")))["cuda"] or ""
+
+
+def _dali(imports: bool, on_gpu: bool) -> tuple[str, str]:
+    torch_cuda = _torch_cuda().partition(".")[0]
     fitting = f"nvidia-dali-cuda{torch_cuda or 13}0"
-    try:
-        dali = importlib.import_module("nvidia.dali")
-    except ImportError as error:
-        if error.name in ("nvidia", "nvidia.dali"):
-            return "no", f"data.format=dali; for it: pip install {fitting}"
-        return "broken", f"{error}"
-    dali_cuda = str(dali.__cuda_version__)[:2]
-    device = "gpu or cpu" if torch.cuda.is_available() else "cpu"
-    allows = f"data.format=dali, dali.device={device}"
-    if torch_cuda not in ("", dali_cuda):
-        # both packages write into one folder, so what is left of either would be in the way
+    builds = [cuda for cuda in range(11, 20) if _has(f"nvidia-dali-cuda{cuda}0")]
+    if not builds:
+        return "no", f"data.format=dali; for it: pip install {fitting}"
+    packages = [f"nvidia-dali-cuda{cuda}0" for cuda in builds]
+    problems = list(unmet(packages, "DALI"))
+    if imports:
+        try:
+            importlib.import_module("nvidia.dali")
+        except ImportError as error:
+            problems = [f"{error}"]
+        else:
+            problems = []
+    if problems:
+        return "broken", " ".join(problems)
+    allows = f"data.format=dali, dali.device={'gpu or cpu' if on_gpu else 'cpu'}"
+    others = [package for package in packages if package != fitting]
+    if others and (torch_cuda or len(packages) > 1):
+        # all packages write into one folder, so what is left of one would be in the way
         allows += (
-            f". But torch is built for CUDA {torch_cuda}: "
-            f"pip uninstall nvidia-dali-cuda{dali_cuda}0 {fitting}; pip install {fitting}"
+            f". But torch is built for CUDA {torch_cuda or '-, the CPU'}: "
+            f"pip uninstall {' '.join([*others, fitting])}; pip install {fitting}"
         )
-    return f"{dali.__version__} for CUDA {dali_cuda}", allows
+    found = ", ".join(str(cuda) for cuda in builds)
+    return f"{_version(packages[0])} for CUDA {found}", allows

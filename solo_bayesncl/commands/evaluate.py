@@ -3,11 +3,11 @@
 import argparse
 from dataclasses import fields
 
+from solo_bayesncl import runs
 from solo_bayesncl.console import results as console
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.files import expand_home
 from solo_bayesncl.precision import AS_TRAINED, PRECISIONS
-from solo_bayesncl.runs import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command: prints the table and writes the JSON file."""
-    run_ = Run.open(args.checkpoint)  # reports a wrong path before solo-learn is imported
+    run_ = runs.Run.open(args.checkpoint)  # reports a wrong path before solo-learn is imported
     options = options_of(args)
     _ = options.torch_device
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from solo_bayesncl import runs
 from solo_bayesncl.commands import evaluate
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.files import expand_home
 from solo_bayesncl.outputs import cannot_be_written, check_outputs, is_page, write_together
-from solo_bayesncl.runs import Run
 from solo_bayesncl.text import printable
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--top {args.top}: give an integer of at least 1.")
     if args.image is not None and not args.image.is_file():
         raise InputError(f"--image {args.image} is not a file.")
-    run_ = Run.open(args.checkpoint)
+    run_ = runs.Run.open(args.checkpoint)
     options = evaluate.options_of(args)
     _ = options.torch_device
     out = args.out or run_.folder
@@ -86,7 +86,7 @@ def _check(out: Path) -> None:
     check_outputs("out", out, [out / name for name in (*FINDINGS, PAGE)], is_ours)
 
 
-def _write(out: Path, findings: "Findings", run_: Run) -> None:
+def _write(out: Path, findings: "Findings", run_: "runs.Run") -> None:
     """Writes the table of dimensions, the evaluation and the page of both."""
     from solo_bayesncl.evaluation.explanation import DIMENSIONS
     from solo_bayesncl.report.page import write_page

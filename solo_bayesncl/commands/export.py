@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from solo_bayesncl import runs
 from solo_bayesncl.console import results as console
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.files import expand_home
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out} is a folder: give the name of a file.")
     if args.out.exists() and not args.overwrite:
         raise InputError(f"--out {args.out} exists: give another name, or --overwrite.")
+
+    runs.checkpoint_at(args.checkpoint)  # reports a wrong path before anything slow is imported
 
     from solo_bayesncl.sharing.export import export_run  # slow to import: --help does not wait
 

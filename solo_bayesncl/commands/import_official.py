@@ -14,6 +14,11 @@ def run(arguments: list[str]) -> int:
     args = _parser().parse_intermixed_args(arguments)
     if (args.config_path is None) != (args.config_name is None):
         raise InputError("--config-path and --config-name belong together: give both or neither.")
+    if not args.checkpoint.is_file():
+        raise InputError(
+            f"{args.checkpoint} is not a file. Give a .ckpt file of the official code."
+        )
+
     from solo_bayesncl.sharing.import_official import import_official  # not needed for --help
 
     recipe = None if args.config_name is None else (args.config_path, args.config_name)

@@ -13,7 +13,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _train(cfg: DictConfig) -> None:
-    from solo_bayesncl.training.linear import train_linear  # seconds, not needed for --help
+    from solo_bayesncl import runs
+    from solo_bayesncl.recipes import check_linear
+
+    # reports a wrong recipe or path before solo-learn is imported
+    check_linear(cfg.copy())
+    runs.checkpoint_at(cfg.pretrained_feature_extractor, "pretrained_feature_extractor")
+
+    from solo_bayesncl.training.linear import train_linear
 
     folder = train_linear(cfg)
     log(f"the run is in {folder}; val_acc1 and val_acc5 are in its metrics.csv")

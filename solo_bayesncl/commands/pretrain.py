@@ -13,7 +13,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _pretrain(cfg: DictConfig) -> None:
-    from solo_bayesncl.training.pretraining import pretrain  # seconds, not needed for --help
+    from solo_bayesncl.recipes import check_pretrain
+
+    check_pretrain(cfg.copy())  # reports a wrong recipe before solo-learn is imported
+
+    from solo_bayesncl.training.pretraining import pretrain
 
     folder = pretrain(cfg)
     log(f"the run is in {folder}; evaluate it with: solo-bayesncl evaluate {folder}")

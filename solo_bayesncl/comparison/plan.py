@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from solo_bayesncl import methods
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.comparison.config import ComparisonConfig
 from solo_bayesncl.comparison.grids import expand_grid
@@ -162,9 +163,7 @@ def _recipe(config: ComparisonConfig, method: str) -> tuple[str, tuple[str, ...]
     recipes = recipe_names(find_folder(config.pretrain))
     if method in recipes:
         return method, ()
-    from solo_bayesncl.methods import register  # imports solo-learn, which takes seconds
-
-    register()
+    methods.register()
     if method in adapter().method_names():
         return BASE, (f"method={method}", f"name={method}")
     raise InputError(

@@ -1,12 +1,16 @@
-"""Options of an evaluation, checked before solo-learn is imported."""
+"""Options of an evaluation, checked before torch and solo-learn are imported."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from solo_bayesncl.errors import ArgumentError
 from solo_bayesncl.precision import AS_TRAINED, check_precision
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Options:
                 ": also give the reference, the name of the timm model that they belong to.",
             )  # fmt: skip
         if self.reference is not None:
-            import timm  # takes a second, so only where it is needed
+            import timm  # takes seconds, so only where it is needed
 
             if not timm.is_model(self.reference):
                 near = ", ".join(timm.list_models(f"*{self.reference}*")[:5])
@@ -69,6 +73,8 @@ class Options:
     @property
     def torch_device(self) -> torch.device:
         """Where to compute; raises `ArgumentError` if there is no such device."""
+        import torch  # takes seconds, so only where it is needed
+
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:

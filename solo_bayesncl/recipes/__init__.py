@@ -1,16 +1,13 @@
 """What may a recipe, a YAML file in solo-learn's layout, contain? Does it fit this machine?"""
 
-from solo_bayesncl.recipes.checks import check_linear, check_pretrain, too_few_images
-from solo_bayesncl.recipes.machine import fit_to_machine
-from solo_bayesncl.recipes.method_kwargs import check_contrastive, fill_method_kwargs
-from solo_bayesncl.recipes.validation import validate
+import lazy_loader
 
-__all__ = [
-    "check_contrastive",
-    "check_linear",
-    "check_pretrain",
-    "fill_method_kwargs",
-    "fit_to_machine",
-    "too_few_images",
-    "validate",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "checks": ["check_linear", "check_pretrain", "too_few_images"],
+        "machine": ["fit_to_machine"],
+        "method_kwargs": ["check_contrastive", "fill_method_kwargs"],
+        "validation": ["validate"],
+    },
+)

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from solo_bayesncl.console import console_output, results
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.files import expand_home
+from solo_bayesncl.recipes.help import HELP
 from solo_bayesncl.recipes.overrides import RECIPES, add_settings, read_text, split_arguments
 from solo_bayesncl.recipes.paths import expand_homes
 from solo_bayesncl.recipes.read_errors import as_input_error, everything_as_input_error
@@ -27,14 +28,6 @@ from solo_bayesncl.recipes.search_path import (
     recipe_root,
     resolve_preset,
 )
-
-HELP = """usage: solo-bayesncl COMMAND --config-path DIR --config-name NAME [key=value ...]
-
-DIR holds YAML recipes, e.g. scripts/pretrain/cifar; NAME is one of them, e.g. bayesncl.
-Any value of the recipe can be overridden: optimizer.lr=0.2. Hydra's other flags work too:
---cfg job prints the recipe as composed, --multirun runs every combination of values.
-
---debug adds the traceback to an error."""
 
 
 def find_folder(name: str, option: str = "--config-path ") -> Path:

@@ -5,14 +5,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
-from torchvision import datasets
 
-from solo_bayesncl import files
+from solo_bayesncl import files, methods
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.image_files import class_names
-from solo_bayesncl.methods import register
 from solo_bayesncl.objective import Encoding, encode
 from solo_bayesncl.runs.checkpoints import fill_module, load_weights
 from solo_bayesncl.runs.run import Run
@@ -41,7 +39,7 @@ def build_model(cfg: DictConfig, record: Path) -> nn.Module:
     Raises:
         InputError: if the installed solo-learn lacks the method, or they do not describe a model.
     """
-    register()
+    methods.register()
     if cfg.get("method") not in adapter().method_names():
         raise InputError(
             f"{record} names method {cfg.get('method')!r}, which {adapter().NAME} does not have. "
@@ -69,6 +67,8 @@ def training_classes(cfg: DictConfig) -> tuple[str, ...] | None:
         return None
     try:
         if cfg.data.dataset in DOWNLOADED:
+            from torchvision import datasets  # takes seconds, so only where it is needed
+
             return tuple(vars(datasets)[cfg.data.dataset.upper()](path).classes)
         return tuple(class_names(path)) or None
     except (OSError, RuntimeError):

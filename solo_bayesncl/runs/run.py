@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.runs.checkpoints import load_checkpoint, require_whole
+from solo_bayesncl.runs.integrity import require_whole
 
 _logger = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class Run:
     @property
     def optimizer_steps(self) -> int | None:
         """Optimizer steps done before the checkpoint, None if it does not hold their number."""
+        from solo_bayesncl.runs.checkpoints import load_checkpoint  # imports torch: seconds
+
         return load_checkpoint(self.checkpoint).get("global_step")
 
 
@@ -166,7 +168,8 @@ def first_usable(checkpoints: Sequence[Path], use: Callable[[Path], Any]) -> Pat
             errors.append(str(error))
             continue
         for error in errors:
-            _logger.warning("%s Using the checkpoint before it: %s", error, checkpoint)
+            message = "%s Using the checkpoint before it: %s"
+            _logger.warning(message, error, checkpoint, extra={"once": True})
         return checkpoint
     if len(errors) > 1:
         errors.append("No other checkpoint is in the folder.")

@@ -54,8 +54,6 @@ class OfficialCheckpoint:
         Raises:
             InputError: if it or its record is damaged, or it is not a checkpoint.
         """
-        if not path.is_file():
-            raise InputError(f"{path} is not a file. Give a .ckpt file of the official code.")
         content = runs.load_checkpoint(path, untrusted=True)
         numbers = [content.get(key) for key in ("epoch", "global_step")]
         epoch, step = (n if isinstance(n, int) else None for n in numbers)

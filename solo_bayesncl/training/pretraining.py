@@ -4,11 +4,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from solo_bayesncl import methods
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.loaders import labelled_loaders, pretrain_loader
 from solo_bayesncl.data.transforms import evaluation_transform, labelled_size, probe_transform
 from solo_bayesncl.errors import InputError, require_one_of
-from solo_bayesncl.methods import register
 from solo_bayesncl.recipes.checks import check_pretrain, data_errors_as_input_errors
 from solo_bayesncl.recipes.image_sizes import require_image_sizes
 from solo_bayesncl.recipes.machine import fit_to_machine
@@ -65,7 +65,7 @@ def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:
         record_absolute(cfg)
     fit_to_machine(cfg)
     prepare_solo_learn()
-    register()
+    methods.register()
     require_one_of(cfg.method, adapter().method_names(), "method", adapter().OTHER_RELEASE)
     check_release(cfg)
     with model_errors_as_input_errors(cfg):

@@ -12,6 +12,7 @@ from conftest import RECIPES, make_images, only_run, tiny
 from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from solo_bayesncl import adapters
 from solo_bayesncl.__main__ import main
@@ -19,7 +20,7 @@ from solo_bayesncl.data import folders
 from solo_bayesncl.data.folders import ClassFolder, FlatFolder
 from solo_bayesncl.data.loaders import labelled_loaders
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.image_files import class_names, find_images, is_leftover
+from solo_bayesncl.image_files import IMAGE_EXTENSIONS, class_names, find_images, is_leftover
 
 OLD_RELEASE = adapters.find()[1].endswith("v1_0_2")
 LEFT_BEHIND = (
@@ -330,3 +331,7 @@ def test_run_is_not_continued_on_classes_of_other_names(data, tmp_path, capsys):
         assert main(arguments(data, tmp_path / "runs", *resume)) == 2
         message = capsys.readouterr().err
         assert f"has other classes than when {run} began: class_0, zebra of 2" in message
+
+
+def test_images_have_the_extensions_of_torchvision():
+    assert IMAGE_EXTENSIONS == IMG_EXTENSIONS

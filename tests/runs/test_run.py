@@ -1,6 +1,7 @@
 """Which checkpoint of a run is opened."""
 
 import os
+import zipfile
 
 import pytest
 import torch
@@ -68,10 +69,8 @@ def test_all_damaged_checkpoints_are_named(run):
 
 def test_checkpoint_that_stays_the_same_is_checked_once(run, monkeypatch):
     checked = []
-    test = runs.checkpoints.zipfile.ZipFile.testzip
-    monkeypatch.setattr(
-        runs.checkpoints.zipfile.ZipFile, "testzip", lambda self: checked.append(1) or test(self)
-    )
+    test = zipfile.ZipFile.testzip
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda self: checked.append(1) or test(self))
     for _ in range(2):
         runs.load_weights(runs.Run.open(run).checkpoint)
     assert len(checked) == 1
