@@ -18,7 +18,8 @@ from solo_bayesncl import files, metrics
 from solo_bayesncl.data.images import ImageTransform, pixel_limit, read_image
 from solo_bayesncl.data.transforms import without_transform
 from solo_bayesncl.evaluation import probes
-from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, forward_images, on_device
+from solo_bayesncl.evaluation.encoding import EvaluatedModel, on_device
+from solo_bayesncl.evaluation.forward import Outputs, forward_images
 from solo_bayesncl.text import for_display
 
 DIMENSIONS = "dimensions.json"
@@ -212,7 +213,6 @@ def _sprite(images: Dataset, samples: Sequence[int], columns: int) -> Image.Imag
     return sprite
 
 
-@torch.no_grad()
 def describe_image(model: EvaluatedModel, path: Path) -> Outputs:
     """Outputs of a model for one image file: one row, with the label -1.
 

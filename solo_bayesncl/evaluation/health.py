@@ -44,10 +44,10 @@ def _stopped(model: EvaluatedModel) -> list[str]:
 
 
 def _state_of(model: EvaluatedModel) -> list[str]:
-    train, val = model.train, model.val
+    val = model.val
     if names := runs.non_finite(model.model.state_dict()):
         return [f"The model diverged: {_listed(names)} hold values that are not finite. {_LOWER}"]
-    if not probes.are_finite(train.feats, train.codes, val.feats, val.codes):
+    if model.train.not_finite or not probes.are_finite(val.feats, val.codes):
         return [f"The model diverged: its features or codes overflow. {_LOWER}"]
     kwargs = model.run.cfg.get("method_kwargs") or {}
     empty_share = float((val.codes == 0).all(dim=1).float().mean())

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from solo_bayesncl import metrics
 from solo_bayesncl.evaluation import probes
-from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, on_device
+from solo_bayesncl.evaluation.encoding import EvaluatedModel, on_device
 from solo_bayesncl.evaluation.factors import Factor
+from solo_bayesncl.evaluation.forward import Outputs
 from solo_bayesncl.evaluation.health import warnings_of
 
 RETRIEVAL_KS = (1, 3, 5, 10)
@@ -29,8 +30,8 @@ def measure(model: EvaluatedModel) -> dict[str, Any]:
     train, val = model.train, model.val
     on = partial(on_device, model.options.torch_device)
     spaces = val.spaces
-    checked = [*spaces.items(), ("backbone", train.feats), ("codes", train.codes)]
-    not_finite = {space for space, values in checked if not probes.are_finite(values)}
+    not_finite = {space for space, values in spaces.items() if not probes.are_finite(values)}
+    not_finite |= train.not_finite
     result: dict[str, Any] = {
         "samples": len(val.labels),
         "not_finite": [space for space in spaces if space in not_finite],
@@ -43,14 +44,14 @@ def measure(model: EvaluatedModel) -> dict[str, Any]:
         result[space]["mean_average_precision"] = on(_average_precision, spaces[space], val.labels)
     if val.probs is not None:
         result["gate"] |= _gate(val.probs, val.mask > 0)
-    feats = (train.feats, train.labels, val.feats, val.labels)
-    codes = (train.codes, train.labels, val.codes, val.labels)
-    selection = probes.feature_selection(*codes)
+    selection = probes.feature_selection(
+        train.codes, train.labels, val.codes, val.labels, order=train.order
+    )
     result["accuracy"] = {
         # undefined for classes other than those that it was trained on
         "online_classifier": _top1(val.logits, val.labels) if model.classifier_fits else None,
-        "knn_backbone": on(probes.knn_accuracy, *feats),
-        "knn_codes": on(probes.knn_accuracy, *codes),
+        "knn_backbone": train.knn_accuracy["backbone"],
+        "knn_codes": train.knn_accuracy["codes"],
         "probe_codes": list(selection.values())[-1],
     }
     result["feature_selection"] = selection

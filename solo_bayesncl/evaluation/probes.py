@@ -1,22 +1,19 @@
-"""Classifiers on frozen features: nearest neighbours and linear probes."""
+"""Linear probes of frozen features."""
 
 import logging
 import warnings
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import progress
 
 _logger = logging.getLogger(__name__)
 
-KNN_K = 20
 # Rows have unit length, so entries are small; scikit-learn's default of 1 would underfit them.
 INVERSE_REGULARISATION = 100.0
 # L-BFGS converged within 240 on codes of three of the demo's runs (8 to 256 dimensions, 10 classes)
@@ -48,40 +45,13 @@ def subspace_sizes(num_dims: int, least: int, most: int | None = None) -> list[i
         growth *= 2
 
 
-def knn_accuracy(
-    train_feats: Tensor, train_labels: Tensor, val_feats: Tensor, val_labels: Tensor
-) -> float:
-    """Top-1 accuracy in percent of solo-learn's weighted kNN (cosine, k = 20) on unit rows.
-
-    solo-learn needs labels 0..n-1 that all occur in validation, so training images of other classes
-    are left out. nan if that leaves none, or for features that are not finite.
-
-    Args:
-        train_feats, val_feats: (M, D) float.
-        train_labels, val_labels: (M,) int.
-    """
-    classes, val_targets = val_labels.unique(return_inverse=True)
-    known = torch.isin(train_labels, classes)
-    if not known.any() or not are_finite(train_feats, val_feats):
-        return float("nan")
-    knn = adapter().KNN(k=KNN_K, distance_fx="cosine")
-    knn.update(
-        train_features=F.normalize(train_feats[known]),
-        train_targets=torch.searchsorted(classes, train_labels[known]),
-        test_features=F.normalize(val_feats),
-        test_targets=val_targets,
-    )
-    top1, _ = knn.compute()
-    return float(top1)
-
-
 def linear_accuracy(
     train_codes: Tensor, train_labels: Tensor, val_codes: Tensor, val_labels: Tensor
 ) -> float:
     """Top-1 accuracy in percent of scikit-learn's multinomial logistic regression.
 
-    L2-regularised (C = 100), L-BFGS, trained on the rows of `training_rows`. Arguments as
-    `knn_accuracy`; nan if the training split has a single class or codes are not finite.
+    L2-regularised (C = 100), L-BFGS, trained on the rows of `training_rows`; nan if
+    the training split has a single class or codes are not finite.
     """
     rows = training_rows(train_labels)
     train_codes, train_labels = train_codes[rows], train_labels[rows]
@@ -126,7 +96,11 @@ def training_rows(labels: Tensor, most: int = MAX_ROWS) -> Tensor:
 
 
 def feature_selection(
-    train_codes: Tensor, train_labels: Tensor, val_codes: Tensor, val_labels: Tensor
+    train_codes: Tensor,
+    train_labels: Tensor,
+    val_codes: Tensor,
+    val_labels: Tensor,
+    order: Tensor | None = None,
 ) -> dict[str, float]:
     """Linear accuracy on the 8, 16, ... most active dimensions, and on all: at most 6 sizes.
 
@@ -136,7 +110,8 @@ def feature_selection(
     Returns:
         Number of dimensions -> percent, the last being that of all.
     """
-    order = train_codes.mean(dim=0).argsort(descending=True, stable=True)
+    if order is None:
+        order = train_codes.mean(dim=0).argsort(descending=True, stable=True)
     sizes = subspace_sizes(train_codes.size(1), least=8, most=SELECTIONS)
     rows = training_rows(train_labels)  # here, so that not all are copied for every size
     train_codes, train_labels = train_codes[rows], train_labels[rows]

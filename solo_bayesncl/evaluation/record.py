@@ -18,7 +18,7 @@ EVALUATION = "evaluation.json"
 FINDINGS = (*FILES, EVALUATION)
 
 # increased whenever the same model and options start to give other numbers or files
-FORMAT = 5
+FORMAT = 6
 
 
 def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:
         "name": run.cfg.name,
         "checkpoint": str(run.checkpoint),
         "epoch": run.epoch,
-        "optimizer_steps": run.optimizer_steps,
+        "optimizer_steps": model.optimizer_steps,
         "data": str(model.options.data or run.cfg.data.val_path),
         "seed": run.cfg.get("seed"),
         "reference": model.options.reference or "the model's own backbone",

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.runs.checkpoints import load_checkpoint, require_whole
+from solo_bayesncl.runs.checkpoints import require_whole
 
 _logger = logging.getLogger(__name__)
 
@@ -53,11 +53,6 @@ class Run:
     def epoch(self) -> int:
         """`checkpoint_epoch` of the checkpoint."""
         return checkpoint_epoch(self.checkpoint)
-
-    @property
-    def optimizer_steps(self) -> int | None:
-        """Optimizer steps done before the checkpoint, None if it does not hold their number."""
-        return load_checkpoint(self.checkpoint).get("global_step")
 
 
 def read_settings(folder: Path) -> DictConfig:

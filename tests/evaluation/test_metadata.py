@@ -10,9 +10,10 @@ from torchvision.datasets import ImageFolder
 from solo_bayesncl import files, metrics
 from solo_bayesncl.data.unreadable import Reading, UnreadableImages
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, on_device
+from solo_bayesncl.evaluation.encoding import EvaluatedModel, on_device
 from solo_bayesncl.evaluation.explanation import _columns
 from solo_bayesncl.evaluation.factors import Factor, read_factors
+from solo_bayesncl.evaluation.forward import Outputs
 from solo_bayesncl.evaluation.measurement import _of_factor
 from solo_bayesncl.evaluation.metadata import read_table
 from solo_bayesncl.evaluation.options import Options
@@ -122,8 +123,8 @@ def evaluated() -> EvaluatedModel:
     mask = (torch.rand(24, 6) > 0.4).float()
     val = Outputs(feats, codes * mask, torch.arange(24) % 3, projections, None, probs, mask)
     return EvaluatedModel(
-        None, Options(device="cpu"), None, val, val, None, ("a", "b", "c"), feats, {}, True, "32",
-        UnreadableImages(Reading()),
+        None, Options(device="cpu"), None, val, None, None, ("a", "b", "c"), feats, {}, True, "32",
+        UnreadableImages(Reading()), None,
     )  # fmt: skip
 
 
