@@ -1,14 +1,11 @@
 """Opens a run and encodes both splits of its data."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from omegaconf import DictConfig, open_dict
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.adapters.datasets import DOWNLOADED
@@ -21,59 +18,19 @@ from solo_bayesncl.data.unreadable import (
     without_images,
 )
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation.factors import Factor, factors_of
-from solo_bayesncl.evaluation.forward import Outputs, collect, outputs_by_batch
-from solo_bayesncl.evaluation.health import warnings_of
+from solo_bayesncl.evaluation.devices import metric_device
+from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
+from solo_bayesncl.evaluation.factors import factors_of
+from solo_bayesncl.evaluation.forward import collect, outputs_by_batch
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
-from solo_bayesncl.evaluation.training_split import (
-    TrainingSplit,
-    labels_of,
-    training_split,
-    with_indexes,
-)
+from solo_bayesncl.evaluation.training_split import labels_of, training_split, with_indexes
 from solo_bayesncl.precision import resolve_precision
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors
 from solo_bayesncl.runs import Run, load_checkpoint
 from solo_bayesncl.runs.models import load_model, recorded_classes, training_classes
 
-Result = TypeVar("Result")
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EvaluatedModel:
-    """A trained model and its outputs for both splits of a data set.
-
-    Attributes:
-        run: the run it comes from.
-        options: of the evaluation.
-        model: in evaluation mode.
-        val: outputs for the validation split.
-        train: what is kept of those for the training split, without augmentation.
-        images: the validation split.
-        classes: class names by label.
-        embeddings: (M, E) of the validation split, the reference for monosemanticity.
-        factors: of the validation split.
-        classifier_fits: whether the online classifier was trained on `classes`.
-        precision: in which the model ran.
-        unreadable: images of both splits that are left out everywhere above.
-        optimizer_steps: done before the checkpoint, None if it does not hold their number.
-    """
-
-    run: Run
-    options: Options
-    model: nn.Module
-    val: Outputs
-    train: TrainingSplit
-    images: Dataset
-    classes: tuple[str, ...]
-    embeddings: Tensor
-    factors: dict[str, Factor]
-    classifier_fits: bool
-    precision: str
-    unreadable: UnreadableImages
-    optimizer_steps: int | None
 
 
 def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
@@ -121,7 +78,7 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
         _classifier_fits(run, options, classes), precision, unreadable,
         checkpoint_content.get("global_step"),
     )  # fmt: skip
-    for warning in warnings_of(evaluated):
+    for warning in evaluated.warnings:
         _logger.warning(warning)
     return evaluated
 
@@ -188,24 +145,3 @@ def _with_data(cfg: DictConfig, options: Options) -> DictConfig:
     with open_dict(cfg):
         cfg.data.update({key: value for key, value in given.items() if value is not None})
     return cfg
-
-
-def metric_device(device: torch.device) -> torch.device:
-    """A GPU, or the CPU: metrics need float64, which MPS lacks."""
-    return device if device.type == "cuda" else torch.device("cpu")
-
-
-def on_device(device: torch.device, compute: Callable[..., Result], *tensors: Tensor) -> Result:
-    """`compute(*tensors)` on a GPU, or on the CPU if the GPU's memory is too small."""
-    if metric_device(device).type == "cuda":
-        try:
-            return compute(*(tensor.to(device) for tensor in tensors))
-        except torch.OutOfMemoryError:
-            pass  # until this block ends, the exception keeps its tensors on the GPU
-        torch.cuda.empty_cache()
-    return compute(*tensors)
-
-
-def device_name(device: torch.device) -> str:
-    """`cpu`, or the name of the GPU."""
-    return device.type if device.type != "cuda" else torch.cuda.get_device_name(device)

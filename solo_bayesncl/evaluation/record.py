@@ -8,7 +8,8 @@ from typing import Any
 
 from solo_bayesncl import files
 from solo_bayesncl.data.unreadable import NAMED
-from solo_bayesncl.evaluation.encoding import EvaluatedModel, device_name
+from solo_bayesncl.evaluation.devices import device_name
+from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 from solo_bayesncl.evaluation.explanation import DIMENSIONS, FILES, Explanation, explain
 from solo_bayesncl.evaluation.measurement import measure
 from solo_bayesncl.outputs import cannot_be_written, check_outputs, is_record

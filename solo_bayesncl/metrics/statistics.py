@@ -4,7 +4,7 @@ Every statistic is a sum over samples, so those of a data set are the sums over 
 processes. The metrics are functions of them alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -130,6 +130,18 @@ def add_by_class_(counts: Tensor, sums: Tensor, features: Tensor, labels: Tensor
         counts.index_add_(0, row_labels, magnitudes.gt_(ACTIVE))
 
 
+def active_counts_by(labelings: Sequence[Tensor], features: Tensor, num_classes: int) -> Tensor:
+    """(L, C, D) float64 `active_counts` of the same features under L labels (M,) each."""
+    counts = features.new_zeros(
+        (len(labelings), num_classes, features.size(1)), dtype=torch.float64
+    )
+    for rows, *of_rows in _chunks(features, *labelings):
+        active = rows.abs().gt_(ACTIVE).double()
+        for of_labeling, labels in zip(counts, of_rows, strict=True):
+            of_labeling.index_add_(0, labels, active)
+    return counts
+
+
 def add_upper_gram_(gram: Tensor, features: Tensor) -> None:
     """Adds features^T @ features to (D, D) float64, in place.
 
@@ -160,9 +172,9 @@ def sum_by_class(
     return sums
 
 
-def _chunks(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _chunks(features: Tensor, *labels: Tensor) -> Iterator[tuple[Tensor, ...]]:
     size = max(1, _CHUNK_ENTRIES // features.size(1))
-    return zip(features.split(size), labels.split(size), strict=True)
+    return zip(features.split(size), *(of_all.split(size) for of_all in labels), strict=True)
 
 
 def statistics_of_features(features: Tensor) -> BatchStatistics:

@@ -177,6 +177,25 @@ def test_metrics_go_on_after_compute():
     assert {k: float(v) for k, v in found.items()} == same(by_functions(features, labels))
 
 
+def test_retrieval_from_shared_similarities_is_that_of_the_functions():
+    features, labels = random_codes(0)
+    found = retrieval.retrieval_metrics(features, labels, [3, 12], (1, 5), average_precision=True)
+    expected = metrics.retrieval_precision(features, labels, [3, 12], (1, 5))
+    torch.testing.assert_close(found.precision, expected)
+    expected = metrics.mean_average_precision(features, labels)
+    torch.testing.assert_close(found.mean_average_precision, expected)
+
+
+def test_monosemanticity_of_several_spaces_is_that_of_each():
+    (first, _), (second, _) = random_codes(0), random_codes(1, dims=5)
+    embeddings = torch.randn(60, 7, generator=torch.Generator().manual_seed(0))
+    found = monosemanticity_module.monosemanticities([first, second], embeddings)
+    for features, score in zip((first, second), found, strict=True):
+        expected = metrics.monosemanticity(features, embeddings)
+        for name, value in vars(expected).items():
+            torch.testing.assert_close(getattr(score, name), value, equal_nan=True)
+
+
 def test_a_single_dimension_can_be_streamed():
     features, labels = torch.tensor([[1.0], [0.5], [0.0]]), torch.tensor([0, 2, 1])
     assert by_class([(features, labels)], num_classes=3) == same(by_functions(features, labels))

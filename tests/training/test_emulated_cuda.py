@@ -15,6 +15,7 @@ import solo_bayesncl
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.evaluation import encoding as evaluation
 from solo_bayesncl.evaluation import explanation as explain
+from solo_bayesncl.evaluation.devices import on_device
 from solo_bayesncl.evaluation.forward import collect, outputs_by_batch
 from solo_bayesncl.evaluation.measurement import measure
 from solo_bayesncl.evaluation.options import Options
@@ -187,4 +188,4 @@ def test_what_does_not_fit_the_gpu_is_computed_on_the_cpu():
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return float(x.sum())
 
-        assert evaluation.on_device(CUDA, total, torch.ones(3)) == 3.0
+        assert on_device(CUDA, total, torch.ones(3)) == 3.0
