@@ -3,12 +3,13 @@
     python benchmarks/evaluation.py [--train 5679] [--val 1911] [--classes 99] [--threads 2]
                                     [--rounds 3] [--cpu-time] [--tiny]
 
-Makes images of 32 px and a BayesNCL run of resnet18 that has trained for a step, and evaluates it
-on the CPU as `solo-bayesncl evaluate` does, from opening the run to the numbers. "The pass" is what
-cannot be avoided: reading the images and computing the model's outputs. It is measured twice: as a
-plain loop of `model(images)` over the same loaders, in turns with the evaluation, and by clocks
-around reading and model within the evaluation. Loaders have no processes of their own, so these
-times add up. The start of the program, which imports torch and solo-learn, is measured apart.
+Makes images of 32 px and BayesNCL runs with random weights, of resnet18 with solo-learn's stem for
+CIFAR (3 x 3 convolution, no pooling) and with ImageNet's, which costs a tenth at 32 px. They are
+evaluated on the CPU as by `solo-bayesncl evaluate`, from opening the run to the numbers. "The pass"
+is what cannot be avoided: reading the images and computing the model's outputs. It is measured
+twice: as a plain loop of `model(images)` over the same loaders, in turns with the evaluation, and
+by clocks around reading and model within the evaluation. Loaders have no processes of their own, so
+these times add up. The start of the program, which imports torch and solo-learn, is measured apart.
 
 Growth: outputs made of random numbers (512 features, 2048-dimensional codes) take the place of a
 model's, so that what is measured is the evaluation alone; training images pass as in ImageNet's
@@ -33,11 +34,11 @@ from unittest.mock import patch
 import numpy as np
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 from PIL import Image
 from ratios import Row, alternate, peak_memory, quartiles, ratio, write_rows
 from torch import Tensor
 
-from solo_bayesncl.__main__ import main as solo_bayesncl
 from solo_bayesncl.data.unreadable import ReadableLoader
 from solo_bayesncl.evaluation import encoding, forward, measurement, probes
 from solo_bayesncl.evaluation.encoding import encode_splits, evaluation_loaders
@@ -47,11 +48,14 @@ from solo_bayesncl.evaluation.neighbours import Neighbours
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.record import evaluation_of
 from solo_bayesncl.evaluation.training_split import training_split, with_indexes
+from solo_bayesncl.files import write_json
+from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.runs import Run
 from solo_bayesncl.runs.models import load_model
+from solo_bayesncl.training.pretraining import build, prepare
 
 RECIPES = Path(__file__).resolve().parents[1] / "scripts" / "pretrain" / "demo"
-OPTIONS = Options(device="cpu", workers=0)
+STEMS = {"cifar100": "CIFAR's stem", "custom": "ImageNet's stem"}  # by the data set of the run
 FEATURES, DIMS = 512, 2048
 
 
@@ -68,20 +72,21 @@ def make_images(folder: Path, count: int, classes: int) -> None:
         Image.fromarray(pixels.clip(0, 255).astype("uint8")).save(target / f"{number}.png")
 
 
-def train_for_a_step(images: Path, out: Path) -> Path:
-    """The folder of a run of 256 dimensions."""
-    command = ["pretrain", "--config-path", str(RECIPES), "--config-name", "bayesncl_glyphs"]
-    settings = [
-        "data.dataset=custom", f"data.train_path={images}/train", f"data.val_path={images}/val",
-        "data.format=image_folder", "data.num_workers=0", "augmentations.0.crop_size=32",
-        "method_kwargs.proj_output_dim=256", "max_epochs=1", "optimizer.batch_size=128",
-        "accelerator=cpu", "precision=32-true", "++limit_train_batches=1", "++limit_val_batches=1",
-        "++enable_progress_bar=False", f"checkpoint.dir={out}",
+def make_run(folder: Path, dataset: str) -> Path:
+    """A run's folder, with random weights: BayesNCL of 256 dimensions, pretrained on `dataset`."""
+    overrides = [
+        f"data.dataset={dataset}", f"data.train_path={folder}/train", f"data.val_path={folder}/val",
+        "data.num_workers=0", "augmentations.0.crop_size=32", "method_kwargs.proj_output_dim=256",
+        "optimizer.batch_size=128", "accelerator=cpu", "precision=32-true",
     ]  # fmt: skip
-    if solo_bayesncl([*command, *settings]) != 0:
-        raise SystemExit("the run to evaluate was not trained")
-    (folder,) = (path for path in (out / "bayesncl").iterdir() if path.is_dir())
-    return folder
+    cfg = prepare(compose_recipe(str(RECIPES), "bayesncl_glyphs", overrides), data=False)
+    torch.manual_seed(0)
+    model = build(cfg)
+    run = folder / "runs" / dataset
+    run.mkdir(parents=True)
+    write_json(run / "args.json", OmegaConf.to_container(cfg))
+    torch.save({"state_dict": model.state_dict(), "global_step": 0}, run / f"{dataset}-ep=0.ckpt")
+    return run
 
 
 class Clocks:
@@ -118,15 +123,16 @@ class Clocks:
         self.patches.enter_context(patch.object(ReadableLoader, "__iter__", measured))
 
 
-def time_rows(run: Path, rounds: int, clock: Callable[[], float]) -> list[Row]:
+def time_rows(run: Path, options: Options, rounds: int, clock: Callable[[], float]) -> list[Row]:
     """An evaluation against the pass."""
+    stem = STEMS[run.name]
     opened = Run.open(run)
     model = load_model(opened)
     shares, parts = [], []
 
     @torch.no_grad()
     def plain() -> None:
-        for loader in evaluation_loaders(opened.cfg, OPTIONS):
+        for loader in evaluation_loaders(opened.cfg, options):
             for images, _ in loader:
                 model(images)
 
@@ -139,7 +145,7 @@ def time_rows(run: Path, rounds: int, clock: Callable[[], float]) -> list[Row]:
             clocks.time("probes", probes, "feature_selection")
             clocks.time("opening", encoding, "load_model")
             clocks.time("all", sys.modules[__name__], "_evaluate")
-            _evaluate(run)
+            _evaluate(run, options)
         seconds = dict(clocks.seconds)
         whole = seconds.pop("all")
         shares.append(100 * (seconds["reading"] + seconds["model"]) / whole)
@@ -150,16 +156,17 @@ def time_rows(run: Path, rounds: int, clock: Callable[[], float]) -> list[Row]:
     medians = {name: statistics.median(part[name] for part in parts) for name in parts[0]}
     note = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in medians.items())
     pass_s, whole_s = (statistics.median(times[name]) for name in steps)
+    relative, spread = ratio(times["evaluate"], times["plain"])
     return [
-        Row("evaluation / pass of the images", *ratio(times["evaluate"], times["plain"]), 1.25,
+        Row(f"{stem}: evaluation / pass of the images", relative, spread, 1.25,
             note=f"{whole_s:.1f} s / {pass_s:.1f} s"),
-        Row("share of model and reading in the evaluation", statistics.median(shares),
+        Row(f"{stem}: share of model and reading in the evaluation", statistics.median(shares),
             quartiles(shares), 85, at_most=False, unit="%", note=note),
     ]  # fmt: skip
 
 
-def _evaluate(run: Path) -> dict:
-    return evaluation_of(encode_splits(run, OPTIONS))
+def _evaluate(run: Path, options: Options) -> dict:
+    return evaluation_of(encode_splits(run, options))
 
 
 def start_row() -> Row:
@@ -235,12 +242,13 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     clock = time.process_time if args.cpu_time else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
-        images = Path(folder, "data")
-        make_images(images / "train", args.train, args.classes)
-        make_images(images / "val", args.val, args.classes)
-        run = train_for_a_step(images, Path(folder, "out"))
-        rows = [*time_rows(run, args.rounds, clock), start_row()]
-        model = encode_splits(run, OPTIONS)
+        options = Options(data=Path(folder), device="cpu", workers=0)
+        make_images(options.data / "train", args.train, args.classes)
+        make_images(options.data / "val", args.val, args.classes)
+        runs = [make_run(options.data, dataset) for dataset in STEMS]
+        rows = [row for run in runs for row in time_rows(run, options, args.rounds, clock)]
+        rows.append(start_row())
+        model = encode_splits(runs[-1], options)
     by_training = training_points(training, validation[0], args.classes)
     by_validation = validation_points(model, validation)
     first, last = by_training[0], by_training[-1]
