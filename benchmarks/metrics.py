@@ -1,47 +1,26 @@
-"""Time of the metrics relative to the matrix products they need, and peak memory of retrieval.
+"""Time of the metrics relative to what they cannot avoid, and peak memory of retrieval.
 
     python benchmarks/metrics.py [--rows 5000] [--dims 2048] [--classes 100] [--density 0.05]
-                                 [--threads 1] [--retrieval 5000]
+                                 [--batch 500] [--threads 1] [--rounds 15] [--cpu-time] [--tiny]
 
-The products are one-hot^T @ active and one-hot^T @ |codes| in float32, without computing their
-operands. The target for the six class-based metrics (three consistencies and three entropies) is
-4 times their time. Times are medians of 20 on the CPU. Each retrieval metric runs once in a process
-of its own, whose peak memory includes the libraries and the codes ("codes alone").
+The streaming class (`update` for each batch, `compute`) is compared with X^T X in float64 and two
+sums by class for each batch, as products with one-hot labels, and one decomposition of the D x D
+matrix; operands are made before. By symmetry, half of X^T X could be avoided: the second row counts
+that half alone. The class-based metrics are compared with their two products.
 """
 
 import argparse
-import resource
-import statistics
 import time
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
+from ratios import Row, alternate, peak_memory, ratio, write_rows
 from torch import Tensor
 
 from solo_bayesncl import metrics
-from solo_bayesncl.metrics.entropy import WEIGHTINGS
-from solo_bayesncl.metrics.statistics import ACTIVE, statistics_by_class
-from solo_bayesncl.metrics.summary import CLASS_BASED
-
-SIX = (
-    "semantic_consistency",
-    "weighted_consistency",
-    "support_thresholded_consistency",
-    *(f"semantic_entropy_{weighting}" for weighting in WEIGHTINGS),
-)
-SIX_FUNCTIONS = (
-    metrics.semantic_consistency,
-    metrics.weighted_consistency,
-    metrics.support_thresholded_consistency,
-    *(partial(metrics.semantic_entropy, weighting=weighting) for weighting in WEIGHTINGS),
-)
+from solo_bayesncl.metrics.statistics import ACTIVE, add_upper_gram_
 
 
 def random_codes(rows: int, dims: int, classes: int, density: float) -> tuple[Tensor, Tensor]:
@@ -52,91 +31,90 @@ def random_codes(rows: int, dims: int, classes: int, density: float) -> tuple[Te
     return F.normalize(codes), torch.randint(0, classes, (rows,))
 
 
-def milliseconds(step: Callable[[], object]) -> float:
-    times = []
-    for _ in range(23):
-        start = time.perf_counter()
-        step()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times[3:])
+class Unavoidable:
+    """The products that the metrics of codes need, with operands that exist already."""
+
+    def __init__(self, codes: Tensor, labels: Tensor, num_classes: int, batch: int):
+        self.codes = codes.double().split(batch)
+        self.operands = [
+            (F.one_hot(part, num_classes).float().T.contiguous(), (rows > ACTIVE).float(), rows)
+            for part, rows in zip(labels.split(batch), codes.split(batch), strict=True)
+        ]
+        self.gram = torch.zeros(2 * (codes.size(1),), dtype=torch.float64)
+
+    def sums_by_class(self) -> None:
+        for one_hot, active, magnitudes in self.operands:
+            _ = one_hot @ active, one_hot @ magnitudes
+
+    def streaming(self, half: bool = False) -> None:
+        self.gram.zero_()
+        for rows in self.codes:
+            if half:
+                add_upper_gram_(self.gram, rows)
+            else:
+                self.gram.addmm_(rows.T, rows)
+        self.sums_by_class()
+        torch.linalg.eigvalsh(self.gram)
 
 
-def retrieval_cost(name: str, threads: int, *shape) -> tuple[float, float]:
-    """Seconds and peak GB of one retrieval metric in this process."""
-    torch.set_num_threads(threads)
-    codes, labels = random_codes(*shape)
-    start = time.perf_counter()
-    if name == "retrieval_precision":
-        metrics.retrieval_precision(codes, labels, dims=[codes.size(1)])
-    elif name == "mean_average_precision":
-        metrics.mean_average_precision(codes, labels)
-    seconds = time.perf_counter() - start
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def stream(codes: Tensor, labels: Tensor, num_classes: int, batch: int) -> None:
+    metric = metrics.InterpretabilityMetrics(num_classes)
+    for rows, of_rows in zip(codes.split(batch), labels.split(batch), strict=True):
+        metric.update(rows, of_rows)
+    metric.compute()
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--dims", type=int, default=2048)
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--density", type=float, default=0.05, help="share of active entries")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--retrieval", type=int, default=5000, help="rows; 0: no retrieval")
-    args = parser.parse_args()
+    parser.add_argument("--batch", type=int, default=500, help="rows of an update")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--cpu-time", action="store_true", help="of the process, for busy machines")
+    parser.add_argument("--tiny", action="store_true", help="few rows, to try the script")
+    args = parser.parse_args(arguments)
+    if args.tiny:
+        args.rows, args.dims, args.classes, args.batch, args.rounds = 200, 32, 5, 50, 3
     torch.set_num_threads(args.threads)
-
-    # Retrieval comes first, because the peak of a child starts at that of its parent.
-    if args.retrieval:
-        shape = (args.retrieval, args.dims, args.classes, args.density)
-        Console().print(retrieval_table(args.threads, shape))
-    Console().print(class_table(args))
-
-
-def retrieval_table(threads: int, shape: tuple) -> Table:
-    table = Table("", title=f"{shape[0]} x {shape[1]}, {threads} thread(s)")
-    table.add_column("s", justify="right")
-    table.add_column("peak GB", justify="right")
-    for name in ("codes alone", "retrieval_precision", "mean_average_precision"):
-        with ProcessPoolExecutor(1, get_context("spawn")) as process:
-            seconds, peak = process.submit(retrieval_cost, name, threads, *shape).result()
-        table.add_row(name, f"{seconds:.1f}", f"{peak:.2f}")
-    return table
-
-
-def class_table(args: argparse.Namespace) -> Table:
+    clock = time.process_time if args.cpu_time else time.perf_counter
     codes, labels = random_codes(args.rows, args.dims, args.classes, args.density)
-    by_class = F.one_hot(labels, args.classes).float().T.contiguous()
-    active, magnitudes = (codes > ACTIVE).float(), codes.abs()
-    embeddings = torch.randn(args.rows, 512)
-
-    def products():
-        return by_class @ active, by_class @ magnitudes
-
-    def together(names):
-        known = statistics_by_class(codes, labels)
-        return [CLASS_BASED[name](known) for name in names]
-
+    unavoidable = Unavoidable(codes, labels, args.classes, args.batch)
     steps = {
-        "the two products": products,
-        "six class-based metrics": lambda: together(SIX),
-        "the same as six calls": lambda: [function(codes, labels) for function in SIX_FUNCTIONS],
-        "all class-based metrics": lambda: together(CLASS_BASED),
-        "per_dimension": lambda: metrics.per_dimension(codes, labels, args.classes),
-        "shuffled_label_null, 10 permutations": lambda: metrics.shuffled_label_null(codes, labels),
-        "mutual_information": lambda: metrics.mutual_information(codes, labels),
-        "monosemanticity, 512 numbers": lambda: metrics.monosemanticity(codes, embeddings),
+        "unavoidable": unavoidable.streaming,
+        "half": partial(unavoidable.streaming, half=True),
+        "streaming": partial(stream, codes, labels, args.classes, args.batch),
+        "products": unavoidable.sums_by_class,
+        "class-based": partial(metrics.class_based_summary, codes, labels),
+        "null": partial(metrics.shuffled_label_null, codes, labels),
     }
-    table = Table(
-        "",
-        title=f"{args.rows} x {args.dims}, {args.classes} classes, {args.density:.0%} active, "
-        f"torch {torch.__version__}, {args.threads} thread(s)",
-    )
-    table.add_column("ms", justify="right")
-    table.add_column("products", justify="right")
-    times = {name: milliseconds(step) for name, step in steps.items()}
-    for name, spent in times.items():
-        table.add_row(name, f"{spent:.1f}", f"{spent / times['the two products']:.2f}")
-    return table
+    times = alternate(steps, args.rounds, clock=clock)
+    shape = f"{args.rows} x {args.dims}, {args.classes} classes"
+
+    def row(what: str, name: str, of: str, goal: float | None = None) -> Row:
+        seconds = [sorted(times[key])[len(times[key]) // 2] for key in (name, of)]
+        note = " / ".join(f"{1000 * value:.0f} ms" for value in seconds)
+        return Row(f"{what}, {shape}", *ratio(times[name], times[of]), goal, note=note)
+
+    rows = [
+        row("streaming metrics / products and eigenvalues", "streaming", "unavoidable", 1.5),
+        row("the same, with half of X^T X", "streaming", "half"),
+        row("class-based metrics / two products", "class-based", "products"),
+        row("10 permutations / two products", "null", "products"),
+    ]
+    for function in (partial(metrics.retrieval_precision, dims=[args.dims]),
+                     metrics.mean_average_precision):  # fmt: skip
+        name = getattr(function, "func", function).__name__
+        memory = peak_memory(partial(function, codes, labels)) / 2**20
+        rows.append(Row(f"peak memory of {name}, {shape}", memory, unit="MB"))
+    points = []
+    for dims in sorted({args.dims // 4, args.dims // 2, args.dims}):
+        one = {"step": partial(stream, codes[:, :dims], labels, args.classes, args.batch)}
+        spent = alternate(one, rounds=3, warmup=1, clock=clock)["step"]
+        points.append({"dimensions": dims, "seconds": sorted(spent)[1]})
+    write_rows("metrics", rows, streaming=points)
 
 
 if __name__ == "__main__":

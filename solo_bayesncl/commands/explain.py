@@ -18,7 +18,8 @@ from solo_bayesncl.text import printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs
+    from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
+    from solo_bayesncl.evaluation.forward import Outputs
     from solo_bayesncl.evaluation.record import Findings
 
 PAGE = "report.html"

@@ -1,19 +1,14 @@
-"""Runs a trained model over the images of both splits: features, codes, gates and logits."""
+"""Opens a run and encodes both splits of its data."""
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from omegaconf import DictConfig, open_dict
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.adapters.datasets import DOWNLOADED
-from solo_bayesncl.console import progress
 from solo_bayesncl.data.loaders import labelled_loaders, worker_options
 from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
 from solo_bayesncl.data.unreadable import (
@@ -23,93 +18,19 @@ from solo_bayesncl.data.unreadable import (
     without_images,
 )
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation.factors import Factor, factors_of
-from solo_bayesncl.evaluation.health import warnings_of
+from solo_bayesncl.evaluation.devices import metric_device
+from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
+from solo_bayesncl.evaluation.factors import factors_of
+from solo_bayesncl.evaluation.forward import collect, outputs_by_batch
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
-from solo_bayesncl.precision import autocast, resolve_precision
+from solo_bayesncl.evaluation.training_split import labels_of, training_split, with_indexes
+from solo_bayesncl.precision import resolve_precision
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors
-from solo_bayesncl.runs import Run
-from solo_bayesncl.runs.models import (
-    encode_outputs,
-    load_model,
-    recorded_classes,
-    training_classes,
-)
+from solo_bayesncl.runs import Run, load_checkpoint
+from solo_bayesncl.runs.models import load_model, recorded_classes, training_classes
 
-Result = TypeVar("Result")
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Outputs of a model for one split, on the CPU.
-
-    Attributes:
-        feats: (M, F) backbone features.
-        codes: (M, D) gated, normalised projections.
-        labels: (M,) int64.
-        projections: (M, D) non-negative, normalised projections before the gate.
-        logits: (M, C) of the online classifier.
-        probs: (M, D) posterior open-probabilities, None without a gate.
-        mask: (M, D) values of the gate, None without a gate.
-
-    The last four are None where they were not collected.
-    """
-
-    feats: Tensor
-    codes: Tensor
-    labels: Tensor
-    projections: Tensor | None = None
-    logits: Tensor | None = None
-    probs: Tensor | None = None
-    mask: Tensor | None = None
-
-    @property
-    def spaces(self) -> dict[str, Tensor]:
-        """Name -> (M, any width), rows of unit length but for the gate's.
-
-        The gate's is its open-probability where it is open and 0 where it is closed, so that a
-        dimension is active where its gate is open.
-        """
-        spaces = {"backbone": F.normalize(self.feats)}
-        if self.probs is not None:
-            spaces["projections"] = self.projections
-            spaces["gate"] = self.probs * (self.mask > 0)
-        return {**spaces, "codes": self.codes}
-
-
-@dataclass(frozen=True)
-class EvaluatedModel:
-    """A trained model and its outputs for both splits of a data set.
-
-    Attributes:
-        run: the run it comes from.
-        options: of the evaluation.
-        model: in evaluation mode.
-        train: outputs for the training split, without augmentation: features, codes and labels.
-        val: outputs for the validation split.
-        images: the validation split.
-        classes: class names by label.
-        embeddings: (M, E) of the validation split, the reference for monosemanticity.
-        factors: of the validation split.
-        classifier_fits: whether the online classifier was trained on `classes`.
-        precision: in which the model ran.
-        unreadable: images of both splits that are left out everywhere above.
-    """
-
-    run: Run
-    options: Options
-    model: nn.Module
-    train: Outputs
-    val: Outputs
-    images: Dataset
-    classes: tuple[str, ...]
-    embeddings: Tensor
-    factors: dict[str, Factor]
-    classifier_fits: bool
-    precision: str
-    unreadable: UnreadableImages
 
 
 def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
@@ -123,17 +44,16 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
     """
     run, device = Run.open(checkpoint), options.torch_device
     precision = resolve_precision(options.precision, run.cfg.get("precision"), device)
-    model = load_model(run)
+    checkpoint_content = load_checkpoint(run.checkpoint)
+    model = load_model(run, checkpoint_content)
     cfg = _with_data(run.cfg, options)
     unreadable = UnreadableImages(Reading.of(cfg.data))
     loaders = evaluation_loaders(run.cfg, options)
     train_loader, val_loader = (ReadableLoader.like(loader, unreadable) for loader in loaders)
     train_images, images = train_loader.dataset.samples, val_loader.dataset.samples
+    train_labels = labels_of(train_images)
     factors = factors_of(images, options.metadata)
     with data_errors_as_input_errors(cfg):
-        # the training split can be large, and nothing else of it is used
-        kept = ("feats", "codes")
-        train = collect(model, train_loader, device, precision, "training images", kept)
         val = collect(model, val_loader, device, precision, "validation images")
         if val_loader.failures:
             images = without_images(images, val_loader.failures)
@@ -148,12 +68,17 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
                 device,
                 unreadable.reading.max_pixels,
             )
-    classes = _classes(run, train_images, torch.cat([train.labels, val.labels]))
+        batches = outputs_by_batch(model, train_loader, device, precision, "training images")
+        train = training_split(
+            with_indexes(batches, train_loader.failures), train_labels, val, metric_device(device)
+        )
+    classes = _classes(run, train_images, torch.cat([train_labels, val.labels]))
     evaluated = EvaluatedModel(
-        run, options, model, train, val, images, classes, embeddings, factors,
+        run, options, model, val, train, images, classes, embeddings, factors,
         _classifier_fits(run, options, classes), precision, unreadable,
+        checkpoint_content.get("global_step"),
     )  # fmt: skip
-    for warning in warnings_of(evaluated):
+    for warning in evaluated.warnings:
         _logger.warning(warning)
     return evaluated
 
@@ -173,56 +98,6 @@ def _classifier_fits(run: Run, options: Options, classes: tuple[str, ...]) -> bo
     if trained_on is None and options.data is not None:
         trained_on = training_classes(run.cfg)
     return run.cfg.data.num_classes == len(classes) and trained_on in (None, classes)
-
-
-def forward_images(
-    model: nn.Module, images: Tensor, device: torch.device, precision: str
-) -> dict[str, Tensor]:
-    """Outputs of a model on `device` for normalised images (N, 3, H, W), named as in `Outputs`."""
-    with autocast(precision, device):
-        out = model(images.to(device, non_blocking=True))
-        outputs = {
-            "feats": out["feats"],
-            "logits": out["logits"],
-            **vars(encode_outputs(model, out)),
-        }
-    return {name: value.float() for name, value in outputs.items() if value is not None}
-
-
-@torch.no_grad()
-def collect(
-    model: nn.Module,
-    loader: Iterable,
-    device: torch.device,
-    precision: str,
-    description: str,
-    names: tuple[str, ...] = ("feats", "logits", "projections", "codes", "probs", "mask"),
-) -> Outputs:
-    """Moves a model to `device` and runs it over a loader of (images, labels).
-
-    Args:
-        model: in evaluation mode.
-        loader: yields normalised images and their labels.
-        device: where to compute.
-        precision: one of `solo_bayesncl.precision.PRECISIONS`.
-        description: for the progress bar.
-        names: outputs to keep, besides the labels.
-    """
-    model.to(device)
-    all_labels: list[Tensor] = []
-    all_rows: list[Tensor] = []
-    for images, labels in progress(loader, description):
-        outputs = forward_images(model, images, device, precision)
-        kept = {name: outputs[name] for name in names if name in outputs}
-        all_labels.append(labels)
-        # one copy, so that the CPU waits for the GPU once a batch
-        all_rows.append(torch.cat(list(kept.values()), dim=1).cpu())
-    widths = [value.size(1) for value in kept.values()]
-    columns = zip(*(rows.split(widths, dim=1) for rows in all_rows), strict=True)
-    return Outputs(
-        labels=torch.cat(all_labels),
-        **{name: torch.cat(column) for name, column in zip(kept, columns, strict=True)},
-    )
 
 
 def evaluation_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, DataLoader]:
@@ -270,22 +145,3 @@ def _with_data(cfg: DictConfig, options: Options) -> DictConfig:
     with open_dict(cfg):
         cfg.data.update({key: value for key, value in given.items() if value is not None})
     return cfg
-
-
-def on_device(device: torch.device, compute: Callable[..., Result], *tensors: Tensor) -> Result:
-    """`compute(*tensors)` on a GPU, or on the CPU if the GPU's memory is too small.
-
-    Only CUDA devices are used: metrics need float64, which MPS lacks.
-    """
-    if device.type == "cuda":
-        try:
-            return compute(*(tensor.to(device) for tensor in tensors))
-        except torch.OutOfMemoryError:
-            pass  # until this block ends, the exception keeps its tensors on the GPU
-        torch.cuda.empty_cache()
-    return compute(*tensors)
-
-
-def device_name(device: torch.device) -> str:
-    """`cpu`, or the name of the GPU."""
-    return device.type if device.type != "cuda" else torch.cuda.get_device_name(device)

@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 from solo_bayesncl import files, metrics
 from solo_bayesncl.data.images import ImageTransform, pixel_limit, read_image
 from solo_bayesncl.data.transforms import without_transform
-from solo_bayesncl.evaluation import probes
-from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, forward_images, on_device
+from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
+from solo_bayesncl.evaluation.forward import Outputs, forward_images
 from solo_bayesncl.text import for_display
 
 DIMENSIONS = "dimensions.json"
@@ -148,27 +148,24 @@ def _samples_shown(order: Tensor, activations: Tensor) -> list[int]:
 
 def _columns(model: EvaluatedModel, val: Outputs) -> dict[str, list]:
     """Name -> a value per dimension."""
-    on = partial(on_device, model.options.torch_device)
     of_classes = partial(metrics.per_dimension, num_classes=len(model.classes))
-    statistics = on(of_classes, val.codes, val.labels)
+    statistics = model.on_device(of_classes, val.codes, val.labels)
     class_counts = statistics.pop("class_counts").tolist()
     columns = {name: _rounded(column) for name, column in statistics.items()}
     columns["owner"] = [None if owner < 0 else owner for owner in columns["owner"]]
     nothing = [None] * val.codes.size(1)
-    columns["monosemanticity"] = nothing
-    if probes.are_finite(model.embeddings):
-        score = on(metrics.monosemanticity, val.codes, model.embeddings)
-        columns["monosemanticity"] = _rounded(score.per_dimension)
+    score = model.monosemanticity.get("codes")
+    columns["monosemanticity"] = nothing if score is None else _rounded(score.per_dimension)
     columns["projection_density"] = columns["open_rate"] = nothing
     if val.mask is not None:
         active = val.projections.abs() > metrics.ACTIVE
         columns["projection_density"] = _rounded(active.double().mean(dim=0))
         columns["open_rate"] = _rounded((val.mask > 0).double().mean(dim=0))
     # before the gate, so that it can be compared with the gate's open rate
-    ungated = val.codes if val.mask is None else val.projections
+    ungated = "codes" if val.mask is None else "projections"
     information = {
-        name: _rounded(on(metrics.mutual_information, factor.select(ungated), factor.levels))
-        for name, factor in model.factors.items()
+        name: _rounded(by_space[ungated]) if ungated in by_space else nothing
+        for name, by_space in model.information.items()
     }
     columns["information"] = [
         {name: column[index] for name, column in information.items()}
@@ -212,7 +209,6 @@ def _sprite(images: Dataset, samples: Sequence[int], columns: int) -> Image.Imag
     return sprite
 
 
-@torch.no_grad()
 def describe_image(model: EvaluatedModel, path: Path) -> Outputs:
     """Outputs of a model for one image file: one row, with the label -1.
 

@@ -8,12 +8,11 @@ from torch import Tensor
 
 from solo_bayesncl import files, runs
 from solo_bayesncl.data.unreadable import NAMED
-from solo_bayesncl.evaluation import probes
 from solo_bayesncl.methods.collapse import collapse_of
 from solo_bayesncl.metrics import ACTIVE
 
 if TYPE_CHECKING:
-    from solo_bayesncl.evaluation.encoding import EvaluatedModel
+    from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 
 _LOWER = "Train it anew with a lower optimizer.lr."
 
@@ -44,10 +43,10 @@ def _stopped(model: EvaluatedModel) -> list[str]:
 
 
 def _state_of(model: EvaluatedModel) -> list[str]:
-    train, val = model.train, model.val
+    val = model.val
     if names := runs.non_finite(model.model.state_dict()):
         return [f"The model diverged: {_listed(names)} hold values that are not finite. {_LOWER}"]
-    if not probes.are_finite(train.feats, train.codes, val.feats, val.codes):
+    if model.not_finite & {"backbone", "codes"}:
         return [f"The model diverged: its features or codes overflow. {_LOWER}"]
     kwargs = model.run.cfg.get("method_kwargs") or {}
     empty_share = float((val.codes == 0).all(dim=1).float().mean())

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from solo_bayesncl import metrics
 from solo_bayesncl.evaluation import probes
-from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, on_device
-from solo_bayesncl.evaluation.factors import Factor
-from solo_bayesncl.evaluation.health import warnings_of
+from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
+from solo_bayesncl.metrics.consistency import shuffled_label_null_of
+from solo_bayesncl.metrics.retrieval import retrieval_metrics
+from solo_bayesncl.metrics.statistics import BatchStatistics, statistics_by_class
+from solo_bayesncl.metrics.summary import class_based_summary_of, summary_of
 
 RETRIEVAL_KS = (1, 3, 5, 10)
 
@@ -26,38 +28,36 @@ def measure(model: EvaluatedModel) -> dict[str, Any]:
         either split, as those of a diverged model do; what would be measured on such values is NaN.
         `warnings` are the sentences of `health.warnings_of`.
     """
-    train, val = model.train, model.val
-    on = partial(on_device, model.options.torch_device)
-    spaces = val.spaces
-    checked = [*spaces.items(), ("backbone", train.feats), ("codes", train.codes)]
-    not_finite = {space for space, values in checked if not probes.are_finite(values)}
+    train, val, on = model.train, model.val, model.on_device
+    spaces = model.spaces
     result: dict[str, Any] = {
         "samples": len(val.labels),
-        "not_finite": [space for space in spaces if space in not_finite],
-        "warnings": warnings_of(model),
+        "not_finite": [space for space in spaces if space in model.not_finite],
+        "warnings": model.warnings,
     }
     for space, values in spaces.items():
-        result[space] = on(partial(_with_null, compute=metrics.summary), values, val.labels)
-        result[space] |= on(_monosemanticity, values, model.embeddings)
-    for space in ("backbone", "codes"):
-        result[space]["mean_average_precision"] = on(_average_precision, spaces[space], val.labels)
+        result[space] = on(partial(_with_null, formulas=summary_of), values, val.labels)
+        result[space] |= _monosemanticity(model.monosemanticity.get(space))
+    average_precision = on(_average_precision, spaces["backbone"], val.labels)
+    result["backbone"]["mean_average_precision"] = average_precision
+    result["retrieval"], average_precision = on(_retrieval, val.codes, val.labels)
+    result["codes"]["mean_average_precision"] = average_precision
+    for name, value in list(result["retrieval"].values())[-1].items():
+        result["codes"][f"retrieval_{name}"] = value
     if val.probs is not None:
         result["gate"] |= _gate(val.probs, val.mask > 0)
-    feats = (train.feats, train.labels, val.feats, val.labels)
-    codes = (train.codes, train.labels, val.codes, val.labels)
-    selection = probes.feature_selection(*codes)
+    selection = on(
+        probes.feature_selection, train.codes, train.labels, val.codes, val.labels, train.order
+    )
     result["accuracy"] = {
         # undefined for classes other than those that it was trained on
         "online_classifier": _top1(val.logits, val.labels) if model.classifier_fits else None,
-        "knn_backbone": on(probes.knn_accuracy, *feats),
-        "knn_codes": on(probes.knn_accuracy, *codes),
+        "knn_backbone": train.knn_accuracy["backbone"],
+        "knn_codes": train.knn_accuracy["codes"],
         "probe_codes": list(selection.values())[-1],
     }
     result["feature_selection"] = selection
-    result["retrieval"] = on(_retrieval, val.codes, val.labels)
-    for name, value in list(result["retrieval"].values())[-1].items():
-        result["codes"][f"retrieval_{name}"] = value
-    result["factors"] = {name: _of_factor(val, f, on) for name, f in model.factors.items()}
+    result["factors"] = {name: _of_factor(model, name) for name in model.factors}
     return result
 
 
@@ -78,23 +78,25 @@ def _nan_unless_finite(measurement: Callable) -> Callable:
 def _all_nan(numbers: Any) -> Any:
     if isinstance(numbers, dict):
         return {name: _all_nan(value) for name, value in numbers.items()}
-    return nan
+    return tuple(map(_all_nan, numbers)) if isinstance(numbers, tuple) else nan
 
 
 @_nan_unless_finite
 def _with_null(
-    values: Tensor, labels: Tensor, compute: Callable[[Tensor, Tensor], dict[str, Tensor]]
+    values: Tensor, labels: Tensor, formulas: Callable[[BatchStatistics], dict[str, Tensor]]
 ) -> dict[str, float]:
-    """The metrics that `compute` returns, and semantic consistency with shuffled labels."""
-    null = metrics.shuffled_label_null(values, labels, generator=torch.Generator().manual_seed(0))
-    numbers = compute(values, labels) | {"shuffled_label_null": null}
+    """The metrics that `formulas` returns, and semantic consistency with shuffled labels."""
+    statistics = statistics_by_class(values, labels)
+    null = shuffled_label_null_of(statistics, generator=torch.Generator().manual_seed(0))
+    numbers = formulas(statistics) | {"shuffled_label_null": null}
     return {name: float(value) for name, value in numbers.items()}
 
 
-@_nan_unless_finite
-def _monosemanticity(values: Tensor, embeddings: Tensor) -> dict[str, float]:
-    score = metrics.monosemanticity(values, embeddings)
-    return {"monosemanticity": float(score.mean), "monosemanticity_chance": float(score.chance)}
+def _monosemanticity(score: metrics.Monosemanticity | None) -> dict[str, float]:
+    return {
+        "monosemanticity": nan if score is None else float(score.mean),
+        "monosemanticity_chance": nan if score is None else float(score.chance),
+    }
 
 
 @_nan_unless_finite
@@ -116,38 +118,41 @@ def _top1(logits: Tensor, labels: Tensor) -> float:
 
 
 @_nan_unless_finite
-def _retrieval(codes: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
-    """Precision@k over the 32, 64, ... most active dimensions, and over all.
+def _retrieval(codes: Tensor, labels: Tensor) -> tuple[dict[str, dict[str, float]], float]:
+    """Precision@k over the 32, 64, ... most active dimensions, and over all; average precision.
 
     NaN for k that reach beyond the other samples.
     """
     dims = probes.subspace_sizes(codes.size(1), least=32)
-    result = {str(d): {f"precision_at_{k}": nan for k in RETRIEVAL_KS} for d in dims}
-    if ks := [k for k in RETRIEVAL_KS if k < len(labels)]:
-        table = metrics.retrieval_precision(codes, labels, dims, ks)
-        for d, row in zip(dims, table.tolist(), strict=True):
-            result[str(d)] |= {f"precision_at_{k}": p for k, p in zip(ks, row, strict=True)}
-    return result
+    table = {str(d): {f"precision_at_{k}": nan for k in RETRIEVAL_KS} for d in dims}
+    ks = [k for k in RETRIEVAL_KS if k < len(labels)]
+    if not ks:
+        return table, nan
+    found = retrieval_metrics(codes, labels, dims, ks, average_precision=True)
+    for d, row in zip(dims, found.precision.tolist(), strict=True):
+        table[str(d)] |= {f"precision_at_{k}": p for k, p in zip(ks, row, strict=True)}
+    return table, float(found.mean_average_precision)
 
 
-def _of_factor(val: Outputs, factor: Factor, on: Callable) -> dict[str, Any]:
-    """How dimensions relate to a factor, by space; `on` computes on the device."""
+def _of_factor(model: EvaluatedModel, name: str) -> dict[str, Any]:
+    """How dimensions relate to a factor, by space."""
+    factor = model.factors[name]
     result: dict[str, Any] = {"kind": factor.kind, "levels": factor.num_levels}
     if not factor.known.all():
         result["samples"] = len(factor.levels)
-    class_based = partial(_with_null, compute=metrics.class_based_summary)
-    for space, values in val.spaces.items():
+    class_based = partial(_with_null, formulas=class_based_summary_of)
+    for space, values in model.spaces.items():
         values = factor.select(values)
-        result[space] = on(class_based, values, factor.levels)
-        result[space] |= on(_information, values, factor.levels)
+        result[space] = model.on_device(class_based, values, factor.levels)
+        result[space] |= _information(model.information[name].get(space), values)
     return result
 
 
-@_nan_unless_finite
-def _information(values: Tensor, levels: Tensor) -> dict[str, float]:
+def _information(information: Tensor | None, values: Tensor) -> dict[str, float]:
     mean = largest = nan
-    live = (values.abs() > metrics.ACTIVE).any(dim=0)
-    if live.any():
-        information = metrics.mutual_information(values, levels)[live]
-        mean, largest = float(information.mean()), float(information.max())
+    if information is not None:
+        live = (values.abs() > metrics.ACTIVE).any(dim=0)
+        information = information[live.to(information.device)]
+        if len(information):
+            mean, largest = float(information.mean()), float(information.max())
     return {"mutual_information_mean": mean, "mutual_information_max": largest}

@@ -1,14 +1,11 @@
-"""Classifiers on frozen features: nearest neighbours and linear probes."""
+"""Linear probes of frozen features."""
 
 import logging
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from solo_bayesncl.adapters import adapter
 from solo_bayesncl.console import progress
 from solo_bayesncl.evaluation.logistic_regression import (
     LogisticRegression,
@@ -17,7 +14,6 @@ from solo_bayesncl.evaluation.logistic_regression import (
 
 _logger = logging.getLogger(__name__)
 
-KNN_K = 20
 # Rows have unit length, so entries are small; scikit-learn's default of 1 would underfit them.
 INVERSE_REGULARISATION = 100.0
 # Relative distance from the optimum at which a fit stops.
@@ -48,46 +44,6 @@ def subspace_sizes(num_dims: int, least: int, most: int | None = None) -> list[i
         if most is None or len(sizes) <= most:
             return sizes
         growth *= 2
-
-
-def knn_accuracy(
-    train_feats: Tensor, train_labels: Tensor, val_feats: Tensor, val_labels: Tensor
-) -> float:
-    """Top-1 accuracy in percent of solo-learn's weighted kNN (cosine, k = 20) on unit rows.
-
-    solo-learn needs labels 0..n-1 that all occur in validation, so training images of other classes
-    are left out. nan if that leaves none, or for features that are not finite.
-
-    Args:
-        train_feats, val_feats: (M, D) float.
-        train_labels, val_labels: (M,) int.
-    """
-    classes, val_targets = val_labels.unique(return_inverse=True)
-    known = torch.isin(train_labels, classes)
-    if not known.any() or not are_finite(train_feats, val_feats):
-        return float("nan")
-    knn = adapter().KNN(k=KNN_K, distance_fx="cosine")
-    knn.update(
-        train_features=F.normalize(train_feats[known]),
-        train_targets=torch.searchsorted(classes, train_labels[known]),
-        test_features=F.normalize(val_feats),
-        test_targets=val_targets,
-    )
-    top1, _ = knn.compute()
-    return float(top1)
-
-
-def linear_accuracy(
-    train_codes: Tensor, train_labels: Tensor, val_codes: Tensor, val_labels: Tensor
-) -> float:
-    """Top-1 accuracy in percent of a linear probe on all dimensions.
-
-    It is trained on the rows of `training_rows`. Arguments as `feature_selection`.
-    """
-    rows = training_rows(train_labels).to(train_codes.device)
-    if not _are_usable(train_labels[rows], train_codes[rows], val_codes):
-        return float("nan")
-    return _accuracy(_fit(train_codes[rows], train_labels[rows]), val_codes, val_labels)
 
 
 def _are_usable(train_labels: Tensor, *codes: Tensor) -> bool:
@@ -133,6 +89,8 @@ def training_rows(labels: Tensor, most: int = MAX_ROWS) -> Tensor:
     rows = np.arange(len(labels))
     if len(rows) <= most:
         return torch.from_numpy(rows)
+    from sklearn.model_selection import train_test_split  # slow to import
+
     _, counts = labels.unique(return_counts=True)
     # scikit-learn requires a row of each class on either side
     can_stratify = counts.min() >= 2 and len(counts) <= min(most, len(rows) - most)

@@ -8,7 +8,8 @@ from typing import Any
 
 from solo_bayesncl import files
 from solo_bayesncl.data.unreadable import NAMED
-from solo_bayesncl.evaluation.encoding import EvaluatedModel, device_name
+from solo_bayesncl.evaluation.devices import device_name
+from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 from solo_bayesncl.evaluation.explanation import DIMENSIONS, FILES, Explanation, explain
 from solo_bayesncl.evaluation.measurement import measure
 from solo_bayesncl.outputs import cannot_be_written, check_outputs, is_record
@@ -18,7 +19,7 @@ EVALUATION = "evaluation.json"
 FINDINGS = (*FILES, EVALUATION)
 
 # increased whenever the same model and options start to give other numbers or files
-FORMAT = 5
+FORMAT = 6
 
 
 def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:
         "name": run.cfg.name,
         "checkpoint": str(run.checkpoint),
         "epoch": run.epoch,
-        "optimizer_steps": run.optimizer_steps,
+        "optimizer_steps": model.optimizer_steps,
         "data": str(model.options.data or run.cfg.data.val_path),
         "seed": run.cfg.get("seed"),
         "reference": model.options.reference or "the model's own backbone",

@@ -6,14 +6,14 @@ values here that account for the support, next to its value under shuffled label
 `adjusted_consistency`, for which chance is 0 whatever the support.
 """
 
-from dataclasses import replace
-
 import torch
 from torch import Generator, Tensor
 
 from solo_bayesncl.metrics.inputs import check_range
 from solo_bayesncl.metrics.statistics import (
+    BatchStatistics,
     Statistics,
+    active_counts_by,
     statistics_by_class,
     statistics_of_features,
 )
@@ -227,12 +227,21 @@ def shuffled_label_null(
         tensor(1., dtype=torch.float64)
     """
     check_range("permutations", permutations, 1)
-    statistics = statistics_by_class(features, labels)
+    return shuffled_label_null_of(statistics_by_class(features, labels), generator, permutations)
+
+
+def shuffled_label_null_of(
+    statistics: BatchStatistics, generator: Generator | None = None, permutations: int = 10
+) -> Tensor:
+    """`shuffled_label_null` of samples whose statistics are known. Arguments as there."""
     labels = statistics.labels
     device = "cpu" if generator is None else generator.device
-    values = []
-    for _ in range(permutations):
-        order = torch.randperm(len(labels), generator=generator, device=device)
-        shuffled = replace(statistics, labels=labels[order.to(labels.device)])
-        values.append(semantic_consistency_of(shuffled))
-    return torch.stack(values).mean()
+    orders = [
+        torch.randperm(len(labels), generator=generator, device=device) for _ in range(permutations)
+    ]
+    shuffled = [labels[order.to(labels.device)] for order in orders]
+    counts = active_counts_by(shuffled, statistics.features, statistics.num_classes)
+    # of all permutations, dimensions are active on the same samples
+    support = statistics.active_counts.sum(0)
+    shares = (counts.amax(1) / support)[:, support > 0]
+    return shares.mean(dim=1).mean()

@@ -33,18 +33,19 @@ def effective_rank_of(statistics: Statistics) -> Tensor:
 
 
 def orthogonality_of(statistics: Statistics) -> Orthogonality:
-    live = statistics.active_counts.sum(0) > 0
-    gram = statistics.gram[live][:, live]
-    norms = gram.diagonal().sqrt()
-    cosines = (gram / norms / norms.unsqueeze(1)).abs().fill_diagonal_(0)
-    num_pairs = cosines.new_tensor(len(cosines) * (len(cosines) - 1))
+    live = (statistics.active_counts.sum(0) > 0).nonzero().squeeze(1)
+    num_pairs = len(live) * (len(live) - 1)
     if num_pairs == 0:
-        undefined = cosines.new_tensor(torch.nan)
+        undefined = statistics.gram.new_tensor(torch.nan)
         return Orthogonality(undefined, undefined, undefined)
+    gram = statistics.gram[live.unsqueeze(1), live]
+    norms = gram.diagonal().sqrt()
+    cosines = gram.div_(norms).div_(norms.unsqueeze(1)).abs_().fill_diagonal_(0)
+    total = cosines.sum()
     return Orthogonality(
-        mean=cosines.mean() / num_pairs,
+        mean=total / cosines.numel() / num_pairs,
         median=cosines.median() / num_pairs,
-        mean_abs_cosine=cosines.sum() / num_pairs,
+        mean_abs_cosine=total / num_pairs,
     )
 
 

@@ -1,5 +1,6 @@
 """Monosemanticity: do the samples that activate a dimension look alike to another model?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,21 +58,30 @@ def monosemanticity(features: Tensor, embeddings: Tensor) -> Monosemanticity:
         >>> monosemanticity(codes, embeddings).per_dimension
         tensor([1., 0.], dtype=torch.float64)
     """
-    features = check_features(features)
+    return monosemanticities([features], embeddings)[0]
+
+
+def monosemanticities(spaces: Sequence[Tensor], embeddings: Tensor) -> list[Monosemanticity]:
+    """`monosemanticity` of several features (M, any width) of the same samples, in one pass."""
+    spaces = [check_features(features) for features in spaces]
     embeddings = check_features(embeddings, "embeddings")
-    if len(features) != len(embeddings):
-        raise InputError(
-            f"embeddings: got {len(embeddings)} rows for the {len(features)} rows of features; "
-            "give one for each sample."
-        )
-    low, high = (bound.double() for bound in features.aminmax(dim=0))
+    for features in spaces:
+        if len(features) != len(embeddings):
+            raise InputError(
+                f"embeddings: got {len(embeddings)} rows for the {len(features)} rows of features; "
+                "give one for each sample."
+            )
+    bounds = [[bound.double() for bound in features.aminmax(dim=0)] for features in spaces]
     totals, squares, self_similarities, vector_sums = 0, 0, 0, 0
-    for rows, vectors in zip(
-        features.split(_CHUNK_ROWS), embeddings.split(_CHUNK_ROWS), strict=True
-    ):
+    for start in range(0, len(embeddings), _CHUNK_ROWS):
+        part = slice(start, start + _CHUNK_ROWS)
+        weights = [
+            (features[part] - low) / (high - low)
+            for features, (low, high) in zip(spaces, bounds, strict=True)
+        ]
         # A last dimension of ones weighs every pair the same: chance.
-        weights = F.pad((rows - low) / (high - low), (0, 1), value=1.0)
-        vectors = F.normalize(vectors.double())
+        weights = torch.cat([*weights, torch.ones_like(weights[0][:, :1])], dim=1)
+        vectors = F.normalize(embeddings[part].double())
         totals += weights.sum(0)
         squares += weights.square().sum(0)
         # |e_n| is 1, or 0 for an embedding that is all zero.
@@ -81,5 +91,5 @@ def monosemanticity(features: Tensor, embeddings: Tensor) -> Monosemanticity:
     cosines = (vector_sums.square().sum(1) - self_similarities) / pair_weights
     # The largest weight is 1, so a lone one leaves pairs of nothing but rounding error.
     cosines = cosines.where(pair_weights > _NEGLIGIBLE, torch.nan)
-    per_dimension, chance = cosines[:-1], cosines[-1]
-    return Monosemanticity(per_dimension, per_dimension.nanmean(), chance)
+    *by_space, chance = cosines.split([*(features.size(1) for features in spaces), 1])
+    return [Monosemanticity(of_dims, of_dims.nanmean(), chance[0]) for of_dims in by_space]

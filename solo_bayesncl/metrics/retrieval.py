@@ -4,7 +4,8 @@ Samples that are equally near to a query, as sparse codes often are, are taken i
 values are expectations over it, so they do not depend on the order of the samples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -45,17 +46,7 @@ def retrieval_precision(
         >>> retrieval_precision(codes, torch.tensor([0, 0, 1, 1]), dims=[2], ks=(1, 3))
         tensor([[0.5000, 0.3333]], dtype=torch.float64)
     """
-    features = check_features(features)
-    labels = check_labels(labels, features)
-    _check_each("dims", dims, features.size(1), "dimensions")
-    _check_each("ks", ks, features.size(0) - 1, "other samples")
-
-    features = F.normalize(features)
-    order = features.sum(0, dtype=torch.float64).sort(descending=True, stable=True).indices
-    features = features[:, order]
-    with torch.autocast(features.device.type, enabled=False):
-        precision = [_precision(F.normalize(features[:, :kept]), labels, ks) for kept in dims]
-    return torch.stack(precision)
+    return retrieval_metrics(features, labels, dims, ks).precision
 
 
 def mean_average_precision(features: Tensor, labels: Tensor) -> Tensor:
@@ -76,19 +67,86 @@ def mean_average_precision(features: Tensor, labels: Tensor) -> Tensor:
         tensor(0.7500, dtype=torch.float64)
     """
     features = check_features(features)
-    classes, labels = check_labels(labels, features).unique(return_inverse=True)
-    relevant = labels.bincount(minlength=len(classes))[labels] - 1
-    if relevant.max() == 0:
-        return torch.tensor(torch.nan, dtype=torch.float64, device=features.device)
+    average = _MeanAveragePrecision(check_labels(labels, features))
+    _compare(F.normalize(features), average)
+    return average.compute()
 
-    ranks = torch.arange(1, len(features) + 1, dtype=torch.float64, device=features.device)
-    harmonic = F.pad(ranks.reciprocal().cumsum(0), (1, 0))
-    total = torch.zeros((), dtype=torch.float64, device=features.device)
-    with torch.autocast(features.device.type, enabled=False):
-        for queries, similarities in _similarities(F.normalize(features)):
-            has_label = labels == labels[queries].unsqueeze(1)
-            total += _average_precision(similarities, has_label, harmonic).sum()
-    return total / (relevant > 0).sum()
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Float64 results of `retrieval_metrics`.
+
+    Attributes:
+        precision: (len(dims), len(ks)) of `retrieval_precision`.
+        mean_average_precision: scalar, None unless requested.
+    """
+
+    precision: Tensor
+    mean_average_precision: Tensor | None
+
+
+def retrieval_metrics(
+    features: Tensor,
+    labels: Tensor,
+    dims: Sequence[int],
+    ks: Sequence[int],
+    average_precision: bool = False,
+) -> Retrieval:
+    """`retrieval_precision`, and `mean_average_precision` from the same similarities.
+
+    Args:
+        features, labels, dims, ks: as of `retrieval_precision`.
+        average_precision: whether to compute the latter; the last of `dims` is then D.
+    """
+    features = check_features(features)
+    labels = check_labels(labels, features)
+    _check_each("dims", dims, features.size(1), "dimensions")
+    _check_each("ks", ks, features.size(0) - 1, "other samples")
+
+    features = F.normalize(features)
+    order = features.sum(0, dtype=torch.float64).sort(descending=True, stable=True).indices
+    features = features[:, order]
+    average = _MeanAveragePrecision(labels) if average_precision else None
+    precision = []
+    for place, kept in enumerate(dims, start=1):
+        at_ks = _PrecisionAtKs(labels, ks)
+        also = [average] if average is not None and place == len(dims) else []
+        _compare(F.normalize(features[:, :kept]), at_ks, *also)
+        precision.append(at_ks.compute())
+    return Retrieval(torch.stack(precision), None if average is None else average.compute())
+
+
+class _PrecisionAtKs:
+    """(K,) P@k, from the similarities of some queries at a time."""
+
+    def __init__(self, labels: Tensor, ks: Sequence[int]):
+        self.labels, self.ks = labels, ks
+        self.hits = torch.zeros(len(ks), dtype=torch.float64, device=labels.device)
+
+    def update(self, queries: slice, similarities: Tensor) -> None:
+        self.hits += _expected_hits(similarities, self.labels[queries], self.labels, self.ks)
+
+    def compute(self) -> Tensor:
+        return self.hits / (len(self.labels) * torch.tensor(self.ks, device=self.hits.device))
+
+
+class _MeanAveragePrecision:
+    """Mean average precision, from the similarities of some queries at a time."""
+
+    def __init__(self, labels: Tensor):
+        classes, self.labels = labels.unique(return_inverse=True)
+        relevant = self.labels.bincount(minlength=len(classes))[self.labels] - 1
+        self.num_queries = (relevant > 0).sum()
+        ranks = torch.arange(1, len(labels) + 1, dtype=torch.float64, device=labels.device)
+        self.harmonic = F.pad(ranks.reciprocal().cumsum(0), (1, 0))
+        self.total = ranks.new_zeros(())
+
+    def update(self, queries: slice, similarities: Tensor) -> None:
+        has_label = self.labels == self.labels[queries].unsqueeze(1)
+        self.total += _average_precision(similarities, has_label, self.harmonic).sum()
+
+    def compute(self) -> Tensor:
+        return self.total / self.num_queries
 
 
 def _average_precision(similarities: Tensor, has_label: Tensor, harmonic: Tensor) -> Tensor:
@@ -125,22 +183,19 @@ def _count_nearer(similarities: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]
     return above, ascending.size(1) - torch.searchsorted(ascending, levels) - above
 
 
-def _similarities(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Parts of the queries, and their similarities (Q, M) to all rows, -inf to themselves."""
+def _compare(rows: Tensor, *measures: _PrecisionAtKs | _MeanAveragePrecision) -> None:
+    """Updates measures with the similarities (Q, M) of rows of unit length or zero.
+
+    Those of a query to itself are -inf.
+    """
     chunk = max(1, _CHUNK_SIMILARITIES // len(rows))
     for start in range(0, len(rows), chunk):
         queries = slice(start, start + chunk)
-        similarities = rows[queries] @ rows.T
+        with torch.autocast(rows.device.type, enabled=False):
+            similarities = rows[queries] @ rows.T
         similarities[:, queries].fill_diagonal_(-torch.inf)
-        yield queries, similarities
-
-
-def _precision(rows: Tensor, labels: Tensor, ks: Sequence[int]) -> Tensor:
-    """(K,) P@k of `rows` (M, d) of unit length or zero."""
-    hits = torch.zeros(len(ks), dtype=torch.float64, device=rows.device)
-    for queries, similarities in _similarities(rows):
-        hits += _expected_hits(similarities, labels[queries], labels, ks)
-    return hits / (len(rows) * torch.tensor(ks, device=rows.device))
+        for measure in measures:
+            measure.update(queries, similarities)
 
 
 def _expected_hits(

@@ -4,7 +4,7 @@ Every statistic is a sum over samples, so those of a data set are the sums over 
 processes. The metrics are functions of them alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -20,7 +20,9 @@ ACTIVE = 1e-5
 # Rows worked on at once: small enough for intermediate results to stay in a CPU's cache.
 _CHUNK_ENTRIES = 2**19
 # Longer for the Gram matrix, as each product is added to D x D numbers.
-_GRAM_ROWS = 4096
+_GRAM_ROWS = 1024
+# Wide enough for products to be fast, narrow enough to skip nearly half of a large matrix.
+_GRAM_BLOCK = 256
 
 
 class Statistics(Protocol):
@@ -69,12 +71,11 @@ class BatchStatistics:
 
     @cached_property
     def active_counts(self) -> Tensor:
-        # In place, as 1.0 and 0.0: booleans take twice the time.
-        return self._sum_by_class(lambda rows: rows.abs().gt_(ACTIVE))
+        return self._sums_by_class[0]
 
     @cached_property
     def activation_sums(self) -> Tensor:
-        return self._sum_by_class(Tensor.abs)
+        return self._sums_by_class[1]
 
     @cached_property
     def non_negative_count(self) -> Tensor:
@@ -91,10 +92,8 @@ class BatchStatistics:
     @cached_property
     def gram(self) -> Tensor:
         gram = self.features.new_zeros(2 * (self.features.size(1),), dtype=torch.float64)
-        for rows in self.features.split(_GRAM_ROWS):
-            rows = rows.double()
-            gram.addmm_(rows.T, rows)
-        return gram
+        add_upper_gram_(gram, self.features)
+        return mirror_(gram)
 
     @cached_property
     def _norm_ratios(self) -> tuple[Tensor, Tensor]:
@@ -114,20 +113,68 @@ class BatchStatistics:
         rows = self.features.double()
         return torch.linalg.eigvalsh(rows @ rows.T)
 
-    def _sum_by_class(self, values: Callable[[Tensor], Tensor]) -> Tensor:
-        return sum_by_class(values, self.features, self.labels, self.num_classes)
+    @cached_property
+    def _sums_by_class(self) -> tuple[Tensor, Tensor]:
+        shape = self.num_classes, self.features.size(1)
+        counts, sums = (self.features.new_zeros(shape, dtype=torch.float64) for _ in range(2))
+        add_by_class_(counts, sums, self.features, self.labels)
+        return counts, sums
+
+
+def add_by_class_(counts: Tensor, sums: Tensor, features: Tensor, labels: Tensor) -> None:
+    """Adds the `active_counts` and `activation_sums` of a batch to (C, D) float64, in place."""
+    for rows, row_labels in _chunks(features, labels):
+        magnitudes = rows.abs().double()
+        sums.index_add_(0, row_labels, magnitudes)
+        # In place, as 1.0 and 0.0: booleans take twice the time.
+        counts.index_add_(0, row_labels, magnitudes.gt_(ACTIVE))
+
+
+def active_counts_by(labelings: Sequence[Tensor], features: Tensor, num_classes: int) -> Tensor:
+    """(L, C, D) float64 `active_counts` of the same features under L labels (M,) each."""
+    counts = features.new_zeros(
+        (len(labelings), num_classes, features.size(1)), dtype=torch.float64
+    )
+    for rows, *of_rows in _chunks(features, *labelings):
+        active = rows.abs().gt_(ACTIVE).double()
+        for of_labeling, labels in zip(counts, of_rows, strict=True):
+            of_labeling.index_add_(0, labels, active)
+    return counts
+
+
+def add_upper_gram_(gram: Tensor, features: Tensor) -> None:
+    """Adds features^T @ features to (D, D) float64, in place.
+
+    Only on and above the diagonal, and in some places below it; `mirror_` completes the matrix.
+    """
+    for rows in features.split(_GRAM_ROWS):
+        rows = rows.double()
+        for start in range(0, len(gram), _GRAM_BLOCK):
+            columns = slice(start, start + _GRAM_BLOCK)
+            gram[columns, start:].addmm_(rows[:, columns].T, rows[:, start:])
+
+
+def mirror_(gram: Tensor) -> Tensor:
+    """Completes what `add_upper_gram_` has filled, in place."""
+    for start in range(0, len(gram), _GRAM_BLOCK):
+        columns = slice(start, start + _GRAM_BLOCK)
+        gram[columns.stop :, columns] = gram[columns, columns.stop :].T
+    return gram
 
 
 def sum_by_class(
     values: Callable[[Tensor], Tensor], features: Tensor, labels: Tensor, num_classes: int
 ) -> Tensor:
     """(C, D) float64 sums of `values(rows)` over the rows (M, D) of each class."""
-    num_dims = features.size(1)
-    sums = features.new_zeros((num_classes, num_dims), dtype=torch.float64)
-    chunk = max(1, _CHUNK_ENTRIES // num_dims)
-    for rows, row_labels in zip(features.split(chunk), labels.split(chunk), strict=True):
+    sums = features.new_zeros((num_classes, features.size(1)), dtype=torch.float64)
+    for rows, row_labels in _chunks(features, labels):
         sums.index_add_(0, row_labels, values(rows).double())
     return sums
+
+
+def _chunks(features: Tensor, *labels: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    size = max(1, _CHUNK_ENTRIES // features.size(1))
+    return zip(features.split(size), *(of_all.split(size) for of_all in labels), strict=True)
 
 
 def statistics_of_features(features: Tensor) -> BatchStatistics:

@@ -10,7 +10,12 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.metrics.inputs import check_features, check_labels, check_range
-from solo_bayesncl.metrics.statistics import BatchStatistics, Statistics
+from solo_bayesncl.metrics.statistics import (
+    BatchStatistics,
+    add_by_class_,
+    add_upper_gram_,
+    mirror_,
+)
 from solo_bayesncl.metrics.summary import summary_of
 
 
@@ -74,9 +79,23 @@ class InterpretabilityMetrics(Metric):
                 f"codes: got {codes.size(1)} dimensions after batches of {self.gram.size(1)}; "
                 "give the same number in every batch, or call reset() first."
             )
+        if self.active_counts.shape != (self.num_classes, codes.size(1)):
+            self._widen(codes.size(1))
+        # in place: the Gram matrix of a batch would have as many numbers as that of all
+        add_by_class_(self.active_counts, self.activation_sums, codes, labels)
+        add_upper_gram_(self.gram, codes)
         batch = BatchStatistics(codes, labels, self.num_classes)
-        for name in Statistics.__annotations__:
+        for name in ("class_samples", "non_negative_count", "nonzero_rows", "norm_ratio_sum"):
             setattr(self, name, getattr(self, name) + getattr(batch, name))
+
+    def _widen(self, num_dims: int) -> None:
+        """Gives the states that are single zeros the size for `num_dims` dimensions."""
+        for name, rows in (
+            ("active_counts", self.num_classes),
+            ("activation_sums", self.num_classes),
+            ("gram", num_dims),
+        ):
+            setattr(self, name, getattr(self, name).new_zeros(rows, num_dims))
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics of all batches by name, as `summary`; `InputError` before the first one."""
@@ -84,6 +103,7 @@ class InterpretabilityMetrics(Metric):
             raise InputError(
                 "InterpretabilityMetrics: no samples yet; call update() before compute()."
             )
+        mirror_(self.gram)
         return summary_of(self)
 
     @property

@@ -49,6 +49,10 @@ def summary_of(statistics: Statistics) -> dict[str, Tensor]:
     return values
 
 
+def class_based_summary_of(statistics: Statistics) -> dict[str, Tensor]:
+    return {name: formula(statistics) for name, formula in CLASS_BASED.items()}
+
+
 def summary(features: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """All metrics of one split, name -> scalar, as `InterpretabilityMetrics` computes them.
 
@@ -73,8 +77,7 @@ def class_based_summary(features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         >>> class_based_summary(torch.eye(2), torch.tensor([0, 0]))["class_coverage"]
         tensor(0., dtype=torch.float64)
     """
-    statistics = statistics_by_class(features, labels)
-    return {name: formula(statistics) for name, formula in CLASS_BASED.items()}
+    return class_based_summary_of(statistics_by_class(features, labels))
 
 
 def per_dimension(features: Tensor, labels: Tensor, num_classes: int) -> dict[str, Tensor]:

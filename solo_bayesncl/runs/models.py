@@ -12,20 +12,25 @@ from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.image_files import class_names
 from solo_bayesncl.objective import Encoding, encode
-from solo_bayesncl.runs.checkpoints import fill_module, load_weights
+from solo_bayesncl.runs.checkpoints import fill_module, load_checkpoint, weights_of
 from solo_bayesncl.runs.run import Run
 
 CLASSES = "classes.json"  # in a run's folder: the names by label
 
 
-def load_model(run: Run) -> nn.Module:
+def load_model(run: Run, content: dict | None = None) -> nn.Module:
     """Rebuilds the model of a run from its record and loads its weights, in evaluation mode.
+
+    Args:
+        run: the run.
+        content: of its checkpoint, where that has been loaded already.
 
     Raises:
         InputError: if the record or the weights do not fit the installed solo-learn.
     """
     model = build_model(run.cfg, run.folder / "args.json")
-    fill_module(model, load_weights(run.checkpoint), run.checkpoint)
+    content = load_checkpoint(run.checkpoint) if content is None else content
+    fill_module(model, weights_of(content), run.checkpoint)
     return model.eval()
 
 

@@ -54,13 +54,6 @@ class Run:
         """`checkpoint_epoch` of the checkpoint."""
         return checkpoint_epoch(self.checkpoint)
 
-    @property
-    def optimizer_steps(self) -> int | None:
-        """Optimizer steps done before the checkpoint, None if it does not hold their number."""
-        from solo_bayesncl.runs.checkpoints import load_checkpoint  # imports torch: seconds
-
-        return load_checkpoint(self.checkpoint).get("global_step")
-
 
 def read_settings(folder: Path) -> DictConfig:
     """The settings that a run's `args.json` records; raises `InputError` if it has none."""

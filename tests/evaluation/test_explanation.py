@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 from dataclasses import replace
-from math import isnan
 
 import pytest
 import timm
@@ -18,7 +17,7 @@ from solo_bayesncl.__main__ import main
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.evaluation import encoding as evaluation
 from solo_bayesncl.evaluation import explanation as explain
-from solo_bayesncl.evaluation import factors, probes
+from solo_bayesncl.evaluation import factors
 from solo_bayesncl.evaluation.encoding import encode_splits
 from solo_bayesncl.evaluation.measurement import measure
 from solo_bayesncl.evaluation.options import Options
@@ -314,16 +313,6 @@ def test_metadata_that_was_not_requested_is_left_out(run, with_factors, tmp_path
     assert "no factors are measured" in caplog.text
     with pytest.raises(InputError, match="metadata=.*metadata.csv"):
         encode_splits(run, Options(data=data, metadata=data / "metadata.csv"))
-
-
-# Nearest neighbours
-
-
-def test_neighbours_of_no_known_class_have_no_accuracy():
-    codes = torch.eye(4)
-    labels = torch.arange(4)
-    assert isnan(probes.knn_accuracy(codes, labels, codes, labels + 4))
-    assert isnan(probes.knn_accuracy(codes * torch.nan, labels, codes, labels))
 
 
 # Reference embeddings

@@ -1,7 +1,6 @@
 """Tables as spreadsheets write them, and factors that some images have no value of."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -10,9 +9,10 @@ from torchvision.datasets import ImageFolder
 from solo_bayesncl import files, metrics
 from solo_bayesncl.data.unreadable import Reading, UnreadableImages
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.evaluation.encoding import EvaluatedModel, Outputs, on_device
+from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 from solo_bayesncl.evaluation.explanation import _columns
 from solo_bayesncl.evaluation.factors import Factor, read_factors
+from solo_bayesncl.evaluation.forward import Outputs
 from solo_bayesncl.evaluation.measurement import _of_factor
 from solo_bayesncl.evaluation.metadata import read_table
 from solo_bayesncl.evaluation.options import Options
@@ -122,8 +122,8 @@ def evaluated() -> EvaluatedModel:
     mask = (torch.rand(24, 6) > 0.4).float()
     val = Outputs(feats, codes * mask, torch.arange(24) % 3, projections, None, probs, mask)
     return EvaluatedModel(
-        None, Options(device="cpu"), None, val, val, None, ("a", "b", "c"), feats, {}, True, "32",
-        UnreadableImages(Reading()),
+        None, Options(device="cpu"), None, val, None, None, ("a", "b", "c"), feats, {}, True, "32",
+        UnreadableImages(Reading()), None,
     )  # fmt: skip
 
 
@@ -135,12 +135,12 @@ def test_numbers_of_a_factor_are_those_of_the_images_with_a_value(evaluated):
     rest = replace(evaluated.val, **{
         name: value[kept] for name, value in vars(evaluated.val).items() if value is not None
     })  # fmt: skip
-    on = partial(on_device, torch.device("cpu"))
-    found = _of_factor(evaluated.val, factor, on)
-    expected = _of_factor(rest, Factor.of([cell for cell in cells if cell]), on)
+    model = replace(evaluated, factors={"f": factor})
+    alone = Factor.of([cell for cell in cells if cell])
+    of_rest = replace(evaluated, val=rest, factors={"f": alone})
+    found, expected = (_of_factor(of, "f") for of in (model, of_rest))
     assert found.pop("samples") == 19
     assert found == expected
-    model = replace(evaluated, factors={"f": factor})
     information = [row["f"] for row in _columns(model, evaluated.val)["information"]]
     mutual = metrics.mutual_information(evaluated.val.projections[kept], factor.levels)
     assert information == pytest.approx(mutual.tolist(), abs=1e-6)

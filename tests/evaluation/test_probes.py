@@ -167,14 +167,14 @@ def test_probes_on_the_gpu_are_those_on_the_cpu():
         assert fit_logistic_regression(*on_gpu, C).weight.device.type == "cuda"
 
 
-def test_linear_accuracy_of_separable_codes_is_perfect_and_of_noise_is_chance():
+def test_accuracy_of_separable_codes_is_perfect_and_of_noise_is_chance():
     labels = torch.arange(400) % 4
     codes = torch.eye(4)[labels]
-    assert probes.linear_accuracy(codes, labels, codes, labels) == 100
+    assert probes.feature_selection(codes, labels, codes, labels) == {"4": 100}
     generator = torch.Generator().manual_seed(0)
     noise = torch.nn.functional.normalize(torch.randn(800, 8, generator=generator))
-    accuracy = probes.linear_accuracy(noise[:400], labels, noise[400:], labels)
-    assert accuracy == pytest.approx(25, abs=3 * 100 * (0.25 * 0.75 / 400) ** 0.5)
+    found = probes.feature_selection(noise[:400], labels, noise[400:], labels)
+    assert found["8"] == pytest.approx(25, abs=3 * 100 * (0.25 * 0.75 / 400) ** 0.5)
 
 
 def test_feature_selection_takes_the_most_active_dimensions():
@@ -207,25 +207,14 @@ def test_classes_too_small_for_their_share_do_not_stop_a_probe(labels, most):
     assert len(rows.unique()) == most
 
 
-def test_linear_accuracy_is_of_the_chosen_rows(monkeypatch):
-    """The others have wrong labels."""
-    labels = torch.arange(400) % 4
-    wrong = labels.roll(1)
-    rows = probes.training_rows(labels, most=100)
-    wrong[rows] = labels[rows]
-    codes = torch.eye(4)[labels]
-    monkeypatch.setattr(probes, "training_rows", lambda labels: rows)
-    assert probes.linear_accuracy(codes, wrong, codes, labels) == 100
-
-
 def test_probe_that_does_not_converge_says_so(monkeypatch, caplog):
     caplog.set_level("INFO", "solo_bayesncl")
     labels = torch.arange(40) % 4
     codes = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
-    probes.linear_accuracy(codes, labels, codes, labels)
+    probes.feature_selection(codes, labels, codes, labels)
     assert caplog.text == ""
     monkeypatch.setattr(probes, "MAX_EVALUATIONS", 2)
-    probes.linear_accuracy(codes, labels, codes, labels)
+    probes.feature_selection(codes, labels, codes, labels)
     assert "8 dimensions stopped after 2 evaluations" in caplog.text
 
 
@@ -267,7 +256,6 @@ def test_codes_that_are_not_finite_have_no_accuracy(value):
         found = probes.feature_selection(train, labels, val, labels)
         assert list(found) == ["8", "16"]
         assert all(map(isnan, found.values()))
-        assert isnan(probes.linear_accuracy(train, labels, val, labels))
 
 
 def test_a_single_class_has_no_accuracy():

@@ -42,7 +42,8 @@ def run(images, tmp_path_factory):
     return only_run(out, "bayesncl")
 
 
-DAMAGED = ("train/class_1/3.png", "val/class_0/0.png", "val/class_4/2.png")
+# in the order in which they are read
+DAMAGED = ("val/class_0/0.png", "val/class_4/2.png", "train/class_1/3.png")
 
 
 def test_what_is_left_out_counts_nowhere(run, images, tmp_path):

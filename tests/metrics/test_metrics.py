@@ -158,6 +158,59 @@ def test_order_of_samples_and_dimensions_does_not_matter(seed):
     assert shuffled == same(by_functions(features, labels))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_features_are_left_as_they_were(dtype):
+    features, labels = random_codes(0)
+    features = features.to(dtype)
+    before = features.clone()
+    metrics.summary(features, labels)
+    by_class([(features, labels)], num_classes=4)
+    assert torch.equal(features, before)
+
+
+def test_metrics_go_on_after_compute():
+    features, labels = random_codes(0)
+    metric = InterpretabilityMetrics(num_classes=4)
+    for part in (slice(20), slice(20, None)):
+        metric.update(features[part], labels[part])
+        found = metric.compute()
+    assert {k: float(v) for k, v in found.items()} == same(by_functions(features, labels))
+
+
+def test_retrieval_from_shared_similarities_is_that_of_the_functions():
+    features, labels = random_codes(0)
+    found = retrieval.retrieval_metrics(features, labels, [3, 12], (1, 5), average_precision=True)
+    expected = metrics.retrieval_precision(features, labels, [3, 12], (1, 5))
+    torch.testing.assert_close(found.precision, expected)
+    expected = metrics.mean_average_precision(features, labels)
+    torch.testing.assert_close(found.mean_average_precision, expected)
+
+
+def test_monosemanticity_of_several_spaces_is_that_of_each():
+    (first, _), (second, _) = random_codes(0), random_codes(1, dims=5)
+    embeddings = torch.randn(60, 7, generator=torch.Generator().manual_seed(0))
+    found = monosemanticity_module.monosemanticities([first, second], embeddings)
+    for features, score in zip((first, second), found, strict=True):
+        expected = metrics.monosemanticity(features, embeddings)
+        for name, value in vars(expected).items():
+            torch.testing.assert_close(getattr(score, name), value, equal_nan=True)
+
+
+def test_a_single_dimension_can_be_streamed():
+    features, labels = torch.tensor([[1.0], [0.5], [0.0]]), torch.tensor([0, 2, 1])
+    assert by_class([(features, labels)], num_classes=3) == same(by_functions(features, labels))
+
+
+def test_gram_matrix_in_blocks_is_symmetric(monkeypatch):
+    monkeypatch.setattr(statistics, "_GRAM_BLOCK", 5)
+    features, labels = random_codes(0)
+    metric = InterpretabilityMetrics(num_classes=4)
+    metric.update(features[:30], labels[:30])
+    metric.update(features[30:], labels[30:])
+    metric.compute()
+    torch.testing.assert_close(metric.gram, features.T @ features)
+
+
 def test_names_of_classes_do_not_matter():
     features, labels = random_codes(0)
     assert by_functions(features, labels * 10**12) == by_functions(features, labels)
@@ -175,6 +228,7 @@ def test_work_in_chunks_equals_work_at_once(monkeypatch):
     others_at_once = [function() for function in others]
     monkeypatch.setattr(statistics, "_CHUNK_ENTRIES", 7 * 12)
     monkeypatch.setattr(statistics, "_GRAM_ROWS", 7)
+    monkeypatch.setattr(statistics, "_GRAM_BLOCK", 5)
     monkeypatch.setattr(retrieval, "_CHUNK_SIMILARITIES", 7 * 60)
     monkeypatch.setattr(factors, "_CHUNK_ENTRIES", 5 * 60)
     monkeypatch.setattr(monosemanticity_module, "_CHUNK_ROWS", 7)

@@ -15,9 +15,11 @@ import solo_bayesncl
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.evaluation import encoding as evaluation
 from solo_bayesncl.evaluation import explanation as explain
-from solo_bayesncl.evaluation import probes
+from solo_bayesncl.evaluation.devices import on_device
+from solo_bayesncl.evaluation.forward import collect, outputs_by_batch
 from solo_bayesncl.evaluation.measurement import measure
 from solo_bayesncl.evaluation.options import Options
+from solo_bayesncl.evaluation.training_split import labels_of, training_split, with_indexes
 from solo_bayesncl.methods import METHODS
 from solo_bayesncl.runs.models import load_model
 
@@ -128,26 +130,36 @@ def test_images_pass_through_the_model_on_the_gpu_with_a_wait_for_each_batch(sub
     with EmulatedCuda() as gpu:
         model = load_model(subject.run).to(CUDA)
         gpu.waits.clear()
-        val = evaluation.collect(model, loader, CUDA, "32-true", "images")
+        val = collect(model, loader, CUDA, "32-true", "images")
         assert len(gpu.waits) == len(loader) == 2
     for name, expected in vars(subject.val).items():
         torch.testing.assert_close(getattr(val, name), expected)
 
 
-def test_metrics_on_the_gpu_are_those_on_the_cpu(subject, monkeypatch):
-    """But for the nearest neighbours of solo-learn, which resizes a tensor: it is not emulated."""
-    devices = []
+def test_training_split_is_reduced_on_the_gpu_without_a_wait_for_each_batch(subject):
+    loader, _ = evaluation.evaluation_loaders(subject.run.cfg, subject.options)
+    labels = labels_of(loader.dataset)
+    with EmulatedCuda() as gpu:
+        model = load_model(subject.run).to(CUDA)
+        batches = list(outputs_by_batch(model, loader, CUDA, "32-true", "images"))
+        waits = []
+        for repeated in (1, 3):
+            gpu.waits.clear()
+            more = with_indexes(repeated * batches, ())
+            found = training_split(more, labels.repeat(repeated), subject.val, CUDA)
+            waits.append(len(gpu.waits))
+            if repeated == 1:
+                assert torch.equal(found.order, subject.train.order)
+                torch.testing.assert_close(found.codes, subject.train.codes)
+                assert found.knn_accuracy == subject.train.knn_accuracy
+        assert waits[0] == waits[1] > 0
 
-    def knn_accuracy(*tensors):
-        devices.append({tensor.device.type for tensor in tensors})
-        return 50.0
 
-    monkeypatch.setattr(probes, "knn_accuracy", knn_accuracy)
+def test_metrics_on_the_gpu_are_those_on_the_cpu(subject):
     expected = measure(subject), explain.explain(subject).table
     with EmulatedCuda() as gpu:
         on_gpu = replace(subject, options=Options(device="cuda"))
         found = measure(on_gpu), explain.explain(on_gpu).table
-    assert devices == 2 * [{"cpu"}] + 2 * [{"cuda"}]
     assert gpu.waits
     found, expected = flat(found), flat(expected)
     assert found.keys() == expected.keys()
@@ -176,4 +188,4 @@ def test_what_does_not_fit_the_gpu_is_computed_on_the_cpu():
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return float(x.sum())
 
-        assert evaluation.on_device(CUDA, total, torch.ones(3)) == 3.0
+        assert on_device(CUDA, total, torch.ones(3)) == 3.0

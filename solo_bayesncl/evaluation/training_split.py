@@ -1,0 +1,106 @@
+"""What an evaluation keeps of the training split, whose outputs may not fit into memory."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count, islice
+from math import nan
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from solo_bayesncl.evaluation import probes
+from solo_bayesncl.evaluation.forward import Outputs
+from solo_bayesncl.evaluation.neighbours import Neighbours
+
+SPACES = {"backbone": "feats", "codes": "codes"}  # name of the space -> of the output
+
+
+@dataclass(frozen=True)
+class TrainingSplit:
+    """What is kept of the outputs for a training split.
+
+    Attributes:
+        codes: (R, D) of the images that `probes.training_rows` chooses, on the CPU, in their order.
+        labels: (R,) int64 of these images.
+        order: (D,) dimensions of the codes, those of largest mean activation on all images first.
+        knn_accuracy: space -> percent for the validation split, nan where undefined.
+        not_finite: spaces that hold NaN or infinities.
+    """
+
+    codes: Tensor
+    labels: Tensor
+    order: Tensor
+    knn_accuracy: dict[str, float]
+    not_finite: frozenset[str]
+
+
+def training_split(
+    batches: Iterable[tuple[Mapping[str, Tensor], Tensor, Tensor]],
+    all_labels: Tensor,
+    val: Outputs,
+    device: torch.device,
+) -> TrainingSplit:
+    """Reduces the outputs for a training split, batch by batch.
+
+    Holds, on the device, the codes of at most `probes.MAX_ROWS` images and what `Neighbours` does,
+    however many batches there are.
+
+    Args:
+        batches: outputs, by the names of `Outputs`; labels; and indexes, on the CPU, of the images
+            among those of `all_labels`. Images may be missing.
+        all_labels: (N,) int, of all images, on the CPU.
+        val: outputs for the validation split.
+        device: where to compute.
+    """
+    chosen = torch.zeros(len(all_labels), dtype=torch.bool)
+    chosen[probes.training_rows(all_labels)] = True
+    neighbours = Neighbours(
+        {space: getattr(val, output).to(device) for space, output in SPACES.items()}, val.labels
+    )
+    sums = dict.fromkeys(SPACES, 0)
+    codes, code_labels = [], []
+    for outputs, labels, indexes in batches:
+        rows = {space: outputs[output].to(device) for space, output in SPACES.items()}
+        neighbours.update(rows, labels)
+        for space, values in rows.items():
+            # in float64, in which finite values of float32 do not overflow
+            sums[space] = sums[space] + values.sum(dim=0, dtype=torch.float64)
+        places = chosen[indexes].nonzero().squeeze(1)
+        codes.append(rows["codes"][places.to(device, non_blocking=True)])
+        code_labels.append(labels[places])
+    not_finite = {space for space, total in sums.items() if not total.isfinite().all()}
+    return TrainingSplit(
+        codes=torch.cat(codes).cpu(),
+        labels=torch.cat(code_labels),
+        order=sums["codes"].argsort(descending=True, stable=True).cpu(),
+        knn_accuracy={
+            space: nan if space in not_finite else accuracy
+            for space, accuracy in neighbours.accuracies().items()
+        },
+        not_finite=frozenset(not_finite),
+    )
+
+
+def with_indexes(
+    batches: Iterable[tuple[Mapping[str, Tensor], Tensor]], left_out: Collection[int]
+) -> Iterator[tuple[Mapping[str, Tensor], Tensor, Tensor]]:
+    """Outputs and labels of images in their order, with the indexes of the images.
+
+    Args:
+        batches: outputs and labels.
+        left_out: indexes of images that could not be read, up to the current batch or beyond it.
+    """
+    indexes = (index for index in count() if index not in left_out)
+    for outputs, labels in batches:
+        yield outputs, labels, torch.tensor(list(islice(indexes, len(labels))))
+
+
+def labels_of(images: Dataset) -> Tensor:
+    """(N,) int64 labels of a data set of solo-learn, without reading its images."""
+    for name in ("targets", "labels"):  # CIFAR, STL-10
+        if hasattr(images, name):
+            return torch.from_numpy(np.asarray(getattr(images, name), dtype=np.int64))
+    samples = images.samples if hasattr(images, "samples") else images._data  # folders, HDF5
+    return torch.tensor([sample[-1] for sample in samples])
