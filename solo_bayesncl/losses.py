@@ -132,8 +132,7 @@ class _InfoNCE(torch.autograd.Function):
             log_all, g = _logsumexp_and_softmax(s)
             s.masked_fill_(indexes[chunk, None] != indexes, lowest)
             log_positive, g_positive = _logsumexp_and_softmax(s)
-            # NaN counts as a positive, so that it reaches the loss
-            has_positive = (~(log_positive < lowest / 2)).to(s.dtype)
+            has_positive = (log_positive > lowest / 2).to(s.dtype)  # 0 * NaN is NaN, and shows
             loss += ((log_all - log_positive) * has_positive).sum()
             count += has_positive.sum()
             if not learns:
