@@ -138,8 +138,8 @@ class _InfoNCE(torch.autograd.Function):
             if not learns:
                 continue
             g.sub_(g_positive).mul_(has_positive)
-            if len(z) == len(candidates):  # both sums in one product
-                gradient.addmm_(g + g.T, candidates)
+            if len(z) == len(candidates):  # one product for both sums
+                gradient.addmm_(torch.add(g, g.T, out=s), candidates)
             else:
                 gradient[chunk].addmm_(g, candidates)
                 gradient.addmm_(g.T, z)
