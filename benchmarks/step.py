@@ -8,6 +8,7 @@ batch that is already on the device, so loading is not included. Times are means
 two synchronisations, after 10 warm-up steps; memory is torch's peak allocation in these steps. The
 objective (forward and backward, from the heads' outputs to the loss) is timed separately and also
 given as a share of the step. Statistics are those that a run measures on one batch per epoch.
+`benchmarks/step_ratio.py` compares the three methods on the CPU, in turns.
 """
 
 import argparse
