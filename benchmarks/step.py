@@ -8,18 +8,22 @@ batch that is already on the device, so loading is not included. Times are means
 two synchronisations, after 10 warm-up steps; memory is torch's peak allocation in these steps. The
 objective (forward and backward, from the heads' outputs to the loss) is timed separately and also
 given as a share of the step. Statistics are those that a run measures on one batch per epoch.
+`benchmarks/step_ratio.py` compares the three methods on the CPU, in turns.
 """
 
 import argparse
 import gc
+import statistics
 import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from objective import GATE, milliseconds
+from loss import GATE
+from ratios import alternate
 
 from solo_bayesncl import metrics
 from solo_bayesncl.adapters import adapter
@@ -110,6 +114,18 @@ def train(cfg, device: str, steps: int) -> Clock:
     )
     trainer.fit(model, Batches(batch, WARMUP + steps))
     return clock
+
+
+def milliseconds(step: Callable[[], object], device: str) -> float:
+    """Median of 20 calls, each with a synchronisation, after three that do not count."""
+
+    def finished() -> None:
+        step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    times = alternate({"step": finished}, rounds=20, warmup=3)["step"]
+    return 1000 * statistics.median(times)
 
 
 def objective_ms(cfg, device: str) -> float | None:

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from solo_bayesncl.errors import InputError
 
+# Similarities of a chunk of rows: few enough for a CPU's cache, many enough to fill a GPU.
+CPU_CHUNK, GPU_CHUNK = 2**19, 2**24
+
 
 def full_precision(x: Tensor) -> Tensor:
     """float16 and bfloat16 as float32; anything else as it is."""
@@ -61,10 +64,13 @@ def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
 
     loss_i = -log( sum_{j in P(i)} exp(z_i.z_j / t) / sum_{j != i} exp(z_i.z_j / t) ), where P(i)
     are the other rows with the index of row i; the mean over rows i. It equals solo-learn's
-    `simclr_loss_func`, but subtracts the maximum, never leaves float32 (also for half inputs and
-    under autocast) and leaves out rows that have no positive, where the official value is infinite.
-    In a process group, averaging the gradients over processes (DDP) yields the gradient of one
-    process with the whole batch.
+    `simclr_loss_func`, but never leaves float32 (also for half inputs and under autocast), stays
+    finite at any temperature and leaves out rows that have no positive, where the official value is
+    infinite. In a process group, averaging the gradients over processes (DDP) yields the gradient
+    of one process with the whole batch.
+
+    Rows are taken in chunks, and the gradient is computed in the same pass as the loss, so memory
+    grows with the number of rows and not with its square.
 
     Args:
         z: (N, D), rows of unit length (or zero). N must be the same in every process.
@@ -75,7 +81,8 @@ def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
         Scalar, in nats; zero if no row has a positive.
 
     Raises:
-        InputError: if temperature is not above 0 or the shapes do not fit.
+        InputError: if temperature is not above 0 or the shapes do not fit; in the backward pass, if
+            a second derivative is asked for.
 
     Example:
         >>> z = torch.eye(2).repeat(2, 1)
@@ -90,23 +97,72 @@ def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
             f"{tuple(z.shape)}, {tuple(indexes.shape)}."
         )
     with torch.autocast(z.device.type, enabled=False):
-        z = full_precision(z)
-        candidates, candidate_indexes = gather(z, indexes)
-        first_row = dist.get_rank() * z.size(0) if len(candidates) > len(z) else 0
+        candidates, candidate_indexes = gather(full_precision(z), indexes)
+        rank = dist.get_rank() if len(candidates) > len(z) else 0
+        own = range(rank * len(z), (rank + 1) * len(z))
+        learns = candidates.requires_grad and torch.is_grad_enabled()
+        return _InfoNCE.apply(candidates, candidate_indexes, own, temperature, learns)
 
-        # i: rows of this process, j: rows of all processes, d: dimensions
-        logits = torch.einsum("id,jd->ij", z, candidates) / temperature
-        itself = torch.zeros_like(logits, dtype=torch.bool)
-        itself[:, first_row : first_row + z.size(0)].fill_diagonal_(True)
-        positive = (indexes[:, None] == candidate_indexes[None, :]) & ~itself
-        has_positive = positive.any(dim=1)
 
-        log_all = logits.masked_fill(itself, -torch.inf).logsumexp(dim=1)
-        # a row without a positive keeps its logits here, so that its unused branch stays finite
-        outside = ~positive & has_positive[:, None]
-        log_positive = logits.masked_fill(outside, -torch.inf).logsumexp(dim=1)
-        loss = torch.where(has_positive, log_all - log_positive, 0.0)
-        return loss.sum() / has_positive.sum().clamp(min=1)
+class _InfoNCE(torch.autograd.Function):
+    """The mean loss of the rows `own` of all candidates, and its gradient in the same pass.
+
+    With s_ij = z_i.z_j / t,
+
+        dloss_i / ds_ij = softmax over j != i of s_ij - softmax over P(i) of s_ij = g_ij,
+
+    and row k receives (sum_j g_kj z_j + sum_i g_ik z_i) / (t n), where i are own rows, n of which
+    have a positive, and the first sum is that of own rows only.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, candidates: Tensor, indexes: Tensor, own: range, temperature: float, learns: bool
+    ) -> Tensor:
+        lowest = torch.finfo(candidates.dtype).min  # in the place of -inf, as it yields no NaN
+        entries = CPU_CHUNK if candidates.is_cpu else GPU_CHUNK
+        size = max(1, entries // max(1, len(candidates)))
+        gradient = torch.zeros_like(candidates) if learns else None
+        loss, count = candidates.new_zeros(2)
+        for first in own[::size]:
+            chunk = slice(first, min(first + size, own.stop))
+            z = candidates[chunk]
+            s = (z / temperature) @ candidates.T
+            s.diagonal(first).fill_(lowest)
+            log_all, g = _logsumexp_and_softmax(s)
+            s.masked_fill_(indexes[chunk, None] != indexes, lowest)
+            log_positive, g_positive = _logsumexp_and_softmax(s)
+            has_positive = (log_positive > lowest / 2).to(s.dtype)  # 0 * NaN is NaN, and shows
+            loss += ((log_all - log_positive) * has_positive).sum()
+            count += has_positive.sum()
+            if not learns:
+                continue
+            g.sub_(g_positive).mul_(has_positive)
+            if len(z) == len(candidates):  # one product for both sums
+                gradient.addmm_(torch.add(g, g.T, out=s), candidates)
+            else:
+                gradient[chunk].addmm_(g, candidates)
+                gradient.addmm_(g.T, z)
+        count.clamp_(min=1)
+        if learns:
+            ctx.save_for_backward(gradient, 1 / (temperature * count))
+        return loss / count
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
+        if torch.is_grad_enabled():
+            raise InputError(
+                "create_graph=True: info_nce computes its gradient together with its value and "
+                "has no second derivative. Call backward without create_graph."
+            )
+        gradient, scale = ctx.saved_tensors
+        return gradient * (upstream * scale), None, None, None, None
+
+
+def _logsumexp_and_softmax(s: Tensor) -> tuple[Tensor, Tensor]:
+    """Both over each row, (N, 1) and (N, M), by one exponential."""
+    softmax = s.softmax(dim=1)
+    return s.amax(dim=1, keepdim=True) - softmax.amax(dim=1, keepdim=True).log(), softmax
 
 
 def bernoulli_kl(probs: Tensor, prior_prob: float, eps: float = 1e-2) -> Tensor:

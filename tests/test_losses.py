@@ -1,13 +1,16 @@
 """InfoNCE and KL against references written by hand, in one process and in several."""
 
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from solo_bayesncl import losses
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.losses import bernoulli_kl, info_nce
 from solo_bayesncl.nn import mlp
@@ -15,14 +18,153 @@ from solo_bayesncl.objective import bayesncl_objective
 
 
 def info_nce_by_hand(z, indexes, temperature):
-    losses = []
+    terms = []
     for i in range(len(z)):
         scores = [math.exp(float(z[i] @ z[j]) / temperature) for j in range(len(z))]
         positive = sum(s for j, s in enumerate(scores) if j != i and indexes[j] == indexes[i])
         everything = sum(s for j, s in enumerate(scores) if j != i)
         if positive:
-            losses.append(-math.log(positive / everything))
-    return sum(losses) / len(losses)
+            terms.append(-math.log(positive / everything))
+    return sum(terms) / len(terms)
+
+
+def info_nce_of_all_similarities(z, indexes, temperature):
+    """In float64 by autograd, from the whole matrix."""
+    z = z.double()
+    s = z @ z.T / temperature
+    other = ~torch.eye(len(z), dtype=torch.bool)
+    positive = (indexes[:, None] == indexes) & other
+    log_sums = [s.masked_fill(~kept, -torch.inf) for kept in (other, positive)]
+    log_all, log_positive = (x[positive.any(dim=1)].logsumexp(dim=1) for x in log_sums)
+    return (log_all - log_positive).mean()
+
+
+def value_and_gradient(loss, z, *args):
+    z = z.clone().requires_grad_()
+    value = loss(z, *args)
+    value.backward()
+    return value.detach(), z.grad
+
+
+def chunks_of(rows, of):
+    """Chunks of so many rows of the similarities to `of` candidates."""
+    return patch.object(losses, "CPU_CHUNK", rows * of)
+
+
+def unit_rows(rows, dims, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(rows)
+    return F.normalize(torch.randn(rows, dims, generator=generator, dtype=dtype), dim=1)
+
+
+INDEXES = {
+    "two views": torch.arange(12).repeat(2),
+    "views of an image one after the other": torch.arange(12).repeat_interleave(2),
+    "many views": torch.arange(4).repeat(6),
+    "all of one class": torch.zeros(24, dtype=torch.long),
+    "rows without a positive": torch.tensor([*range(14), *range(10)]),
+}
+
+
+@pytest.mark.parametrize("rows", [1, 5, 12, 23, 24, 100])
+@pytest.mark.parametrize("indexes", INDEXES.values(), ids=INDEXES)
+def test_chunks_give_the_loss_and_gradient_of_the_whole_matrix(indexes, rows):
+    z = unit_rows(24, 6, torch.float64)
+    with chunks_of(rows, of=24):
+        loss, gradient = value_and_gradient(info_nce, z, indexes, 0.3)
+    expected = value_and_gradient(info_nce_of_all_similarities, z, indexes, 0.3)
+    torch.testing.assert_close((loss, gradient), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("rows", [2, 100])
+def test_gradient_is_that_of_finite_differences(rows):
+    indexes = torch.tensor([0, 1, 2, 0, 1, 2, 3, 1, 1])
+    with chunks_of(rows, of=9):
+        z = unit_rows(9, 5, torch.float64).requires_grad_()
+        assert torch.autograd.gradcheck(lambda z: info_nce(3 * z, indexes, 0.3), z)
+
+
+@pytest.mark.parametrize("rows", [10, 100])
+@pytest.mark.parametrize("temperature", [1.0, 0.2, 0.01])
+def test_float32_is_as_good_as_float64(temperature, rows):
+    """Also where the exponentials of a row have more than the range of float32, and at zero."""
+    positions = unit_rows(31, 4)
+    z = torch.cat([positions, -positions, torch.zeros(2, 4)])
+    indexes = torch.arange(32).repeat(2)
+    with chunks_of(rows, of=64):
+        loss, gradient = value_and_gradient(info_nce, z, indexes, temperature)
+    expected_loss, expected = value_and_gradient(
+        info_nce_of_all_similarities, z, indexes, temperature
+    )
+    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-6)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-6 / temperature)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (6, 1)])
+def test_few_rows_and_rows_of_length_one_stay_finite(shape):
+    z = F.normalize(torch.ones(shape), dim=1)
+    loss, gradient = value_and_gradient(info_nce, z, torch.zeros(len(z), dtype=torch.long), 0.01)
+    assert loss == 0
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_nan_reaches_the_loss(rows):
+    z = unit_rows(8, 3)
+    z[5, 0] = torch.nan
+    with chunks_of(rows, of=8):
+        assert info_nce(z, torch.arange(4).repeat(2)).isnan()
+
+
+class Calls(TorchDispatchMode):
+    """Notes the operations and the entries of the largest tensor that they make."""
+
+    def __init__(self):
+        super().__init__()
+        self.names, self.largest = [], 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.names.append(func.overloadpacket.__name__)
+        if isinstance(out, torch.Tensor):
+            self.largest = max(self.largest, out.numel())
+        return out
+
+
+@pytest.mark.parametrize("count", [64, 512])
+def test_no_tensor_is_larger_than_a_chunk_or_the_rows(count):
+    z = unit_rows(count, 8).requires_grad_()
+    with chunks_of(4, of=64), Calls() as calls:
+        info_nce(z, torch.arange(count // 2).repeat(2)).backward()
+    assert calls.largest == max(4 * 64, count * 8)
+
+
+@pytest.mark.parametrize("how", ["no_grad", "z without gradient"])
+def test_no_gradient_is_computed_where_none_is_needed(how):
+    z, indexes = unit_rows(24, 6).requires_grad_(), torch.arange(12).repeat(2)
+    with chunks_of(5, of=24):
+        expected = info_nce(z, indexes)
+        with torch.set_grad_enabled(how != "no_grad"), Calls() as calls:
+            loss = info_nce(z.detach() if how != "no_grad" else z, indexes)
+    assert torch.equal(loss, expected.detach())
+    assert not loss.requires_grad
+    assert calls.names.count("mm") == 5
+    assert not {"addmm", "addmm_"} & set(calls.names)
+
+
+def test_second_derivative_is_refused():
+    z = unit_rows(4, 3).requires_grad_()
+    loss = info_nce(z, torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(InputError, match="^create_graph=True: .* no second derivative"):
+        torch.autograd.grad(loss, z, create_graph=True)
+
+
+def test_backward_pass_can_be_repeated_and_scaled():
+    z = unit_rows(4, 3).requires_grad_()
+    loss = info_nce(z, torch.tensor([0, 1, 0, 1]))
+    first, twice = (
+        torch.autograd.grad(scale * loss, z, retain_graph=True)[0] for scale in (1.0, 2.0)
+    )
+    torch.testing.assert_close(twice, 2 * first)
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=14), st.floats(0.1, 2), st.integers(0, 999))
@@ -140,11 +282,12 @@ def _step(feats: torch.Tensor, indexes: torch.Tensor, wrap=lambda module: module
     return loss.detach(), [parameter.grad for parameter in heads.parameters()]
 
 
-def _mean_step(rank: int, world_size: int, feats: torch.Tensor, indexes: torch.Tensor):
+def _mean_step(rank: int, world_size: int, rows: int, feats: torch.Tensor, indexes: torch.Tensor):
     """(mean loss, gradients, calls by their names) of a step with a share of the images."""
     size = feats.size(1) // world_size
     own = slice(rank * size, (rank + 1) * size)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+    with chunks_of(rows, of=2 * feats.size(1)), profile:
         loss, gradients = _step(
             feats[:, own].flatten(0, 1),
             indexes[own].repeat(2),
@@ -155,12 +298,17 @@ def _mean_step(rank: int, world_size: int, feats: torch.Tensor, indexes: torch.T
     return loss / world_size, gradients, calls
 
 
-@pytest.mark.parametrize(("world_size", "dtype"), [(2, torch.float64), (3, torch.float32)])
-def test_several_processes_give_the_loss_and_gradients_of_one(process_pool, world_size, dtype):
+@pytest.mark.parametrize(
+    ("world_size", "rows", "dtype"),
+    [(2, 5, torch.float64), (2, 100, torch.float64), (3, 100, torch.float32)],
+)
+def test_several_processes_give_the_loss_and_gradients_of_one(
+    process_pool, world_size, rows, dtype
+):
     """By one gather forward and one reduce-scatter backward; indexes of 64 bits survive it."""
     feats = torch.randn(2, 12, 8, dtype=dtype)  # views, images, features
     indexes = 2**40 + torch.arange(12)
-    steps = process_pool.run(_mean_step, world_size, feats, indexes, world_size=world_size)
+    steps = process_pool.run(_mean_step, world_size, rows, feats, indexes, world_size=world_size)
     expected_loss, expected_gradients = _step(feats.flatten(0, 1), indexes.repeat(2))
     tolerance = {torch.float64: 1e-9, torch.float32: 1e-5}[dtype]
     for loss, gradients, calls in steps:
