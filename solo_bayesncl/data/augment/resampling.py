@@ -14,43 +14,48 @@ def resized_crops(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     """Parts of images, resized with Pillow's bicubic interpolation with antialiasing.
 
     Args:
-        images: (n, 3, H, W), uint8.
+        images: (n, 3, H, W), levels in 0..255.
         boxes: (n, 4), top, left, height and width of each part in px, whole numbers.
         size: of the results in px.
 
     Returns:
-        (n, 3, size, size), uint8; those of Pillow up to a rounding.
+        (n, 3, size, size), uint8; Pillow's up to a rounding.
     """
     top, left, height, width = boxes.float().unbind(1)
-    return _product(
-        images,
-        _bicubic(top, height, images.shape[2], size),
-        _bicubic(left, width, images.shape[3], size),
-    )
+    images = _across(images.float(), _bicubic(left, width, images.shape[3], size))
+    return _down(images, _bicubic(top, height, images.shape[2], size)).to(torch.uint8)
 
 
-def gaussian_blur(images: Tensor, radii: Tensor) -> Tensor:
+def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
     """Pillow's `GaussianBlur`: three box blurs, with the outermost pixels repeated.
 
     Args:
         images: (n, 3, H, W), uint8.
-        radii: (n,), standard deviations in px.
+        sigmas: (n,), standard deviations in px.
 
     Returns:
-        (n, 3, H, W), uint8. Pillow rounds after each box blur, which differs by at most 2 levels.
+        (n, 3, H, W), uint8; Pillow's up to a rounding.
     """
     height, width = images.shape[2:]
-    rows = torch.linalg.matrix_power(_box_blur(radii, height), _BOX_BLURS)
-    columns = (
-        rows if width == height else torch.linalg.matrix_power(_box_blur(radii, width), _BOX_BLURS)
-    )
-    return _product(images, rows, columns)
+    columns = _box_blur(sigmas, width)
+    rows = columns if height == width else _box_blur(sigmas, height)
+    images = images.float()
+    for _ in range(_BOX_BLURS):  # not at once, as rounding removes small changes
+        images = _across(images, columns)
+    for _ in range(_BOX_BLURS):
+        images = _down(images, rows)
+    return images.to(torch.uint8)
 
 
-def _product(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Images (n, 3, height, width) by the matrices (n, height, H) and (n, width, W)."""
-    across = _rounded(images.float().flatten(1, 2) @ columns.mT).unflatten(1, images.shape[1:3])
-    return _rounded(rows[:, None] @ across).to(torch.uint8)
+def _across(images: Tensor, weights: Tensor) -> Tensor:
+    """Images (n, 3, H, W) with weights (n, width, W) of the pixels of each row."""
+    rows = images.flatten(1, 2) @ weights.mT
+    return _rounded(rows).unflatten(1, images.shape[1:3])
+
+
+def _down(images: Tensor, weights: Tensor) -> Tensor:
+    """Images (n, 3, H, W) with weights (n, height, H) of the pixels of each column."""
+    return _rounded(weights[:, None] @ images)
 
 
 def _rounded(values: Tensor) -> Tensor:
@@ -74,16 +79,16 @@ def _bicubic(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
     return weights.div_(weights.sum(-1, keepdim=True))
 
 
-def _box_blur(radii: Tensor, size: int) -> Tensor:
+def _box_blur(sigmas: Tensor, size: int) -> Tensor:
     """Matrices (n, size, size) of one of the box blurs that Pillow takes for a Gaussian blur.
 
     Its box has whole pixels and a share of two more, as if it were an interval of any width.
     """
-    variance = radii[:, None, None] ** 2 / _BOX_BLURS
+    variance = sigmas[:, None, None] ** 2 / _BOX_BLURS
     whole = ((12 * variance + 1).sqrt() - 1).div(2).floor()
     part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
     half = whole + part / (6 * (variance - (whole + 1) ** 2)) + 0.5
-    places = torch.arange(size, device=radii.device)
+    places = torch.arange(size, device=sigmas.device)
     # share of the box that lies before the end of each pixel
     ends = ((places + 0.5 - places[:, None]) / (2 * half) + 0.5).clamp_(0, 1)
     ends[..., -1] = 1  # the last pixel stands for all beyond
