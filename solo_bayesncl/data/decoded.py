@@ -52,6 +52,11 @@ class DecodedImages(Dataset):
         image = Image.fromarray(np.asarray(self.pixels[source]))
         return source, image, int(self.labels[source])
 
+    def batch(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Indexes (B,), pixels (B, H, W, 3) and labels (B,) of images of one size."""
+        indexes = self.sources[places]
+        return indexes, self.pixels.index_select(0, indexes), self.labels[indexes]
+
 
 def common_side(images: Dataset, threads: int = 1) -> int | None:
     """The side in px of images that are all squares of one size, or None.

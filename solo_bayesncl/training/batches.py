@@ -5,6 +5,8 @@ epoch, image and its number alone: methods, processes and resumed runs see the s
 
 Images are decoded once and kept as uint8 where they fit in memory. Small squares of one size are
 cropped on the device; others by Pillow in the loader's processes, which send less than the images.
+Where the model is on the CPU, these processes do all of it: a thread for each is faster than
+several threads for one, which wait for each other after every operation.
 """
 
 import multiprocessing
@@ -19,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.data.augment.batch import BatchAugmentation, cut, entries_of, upload
-from solo_bayesncl.data.decoded import common_side, decode
+from solo_bayesncl.data.decoded import DecodedImages, common_side, decode
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.data.transforms import without_transform
 from solo_bayesncl.data.unreadable import (
@@ -33,7 +35,7 @@ from solo_bayesncl.training.seeding import SeededLoader, seed_of_crops
 
 SMALL = 128  # px; cropping on the device reads whole images, and a matrix for each
 
-# places in the order, indexes (B,), images (B, H, W, 3) or crops of them, labels (B,)
+# places in the data set, indexes (B,), images (B, H, W, 3) or a list of crops, labels (B,)
 Images = tuple[Tensor, Tensor, Tensor | list[Tensor], Tensor]
 
 
@@ -70,9 +72,13 @@ class BatchLoader:
             self.decoded = decode(loader.dataset, unreadable, len(cfg.devices), loader.num_workers)
         images = without_transform(loader.dataset) if self.decoded is None else self.decoded
         samples = ReadableSamples(images, unreadable.reading, replace=True)
+        self.on_cpu = trainer.strategy.root_device.type == "cpu"
         options = worker_options(loader) | {"collate_fn": _as_it_is}
+        if self.crops_on_device and self.decoded is not None and not self.on_cpu:
+            # nothing is left to do for other processes
+            options = {"collate_fn": _as_it_is, "pin_memory": loader.pin_memory}
         self.loader = ReadableLoader(
-            BatchSamples(samples, cfg, whole=self.crops_on_device),
+            BatchSamples(samples, cfg, self.crops_on_device, self.on_cpu),
             batch_sampler=self.order.batch_sampler,
             unreadable=unreadable,
             **options,
@@ -84,22 +90,17 @@ class BatchLoader:
     def __iter__(self) -> Iterator[list]:
         epoch = self.trainer.current_epoch
         self.order.sampler.set_epoch(epoch)
-        seed = seed_of_crops(self.cfg.seed, epoch)
+        if self.on_cpu:
+            for _, *batch in self.loader:
+                yield batch
+            return
         device = self.trainer.strategy.root_device
         augment = BatchAugmentation(self.cfg, device)
-        in_memory = self.crops_on_device and self.decoded is not None
-        for places, indexes, images, targets in self._kept() if in_memory else self.loader:
-            make = augment.of_images if self.crops_on_device else augment.of_crops
+        make = augment.of_images if self.crops_on_device else augment.of_crops
+        seed = seed_of_crops(self.cfg.seed, epoch)
+        for places, indexes, images, targets in self.loader:
             crops = make(images, places.numpy(), seed)
             yield [upload(indexes, device), crops, upload(targets, device)]
-
-    def _kept(self) -> Iterator[Images]:
-        images = self.decoded
-        for batch in self.order.batch_sampler:
-            places = torch.tensor([index for _, index in batch])
-            indexes = images.sources[places]
-            pixels = images.pixels.index_select(0, indexes)
-            yield places, indexes, pixels, images.labels[indexes]
 
 
 class BatchSamples(Dataset):
@@ -108,33 +109,47 @@ class BatchSamples(Dataset):
     Args:
         samples: of (index, PIL image, label).
         cfg: settings with solo-learn's defaults.
-        whole: whether images are sent whole, or cut to crops of the recipe's size.
+        whole: whether images are kept whole, or cut to crops of the recipe's size.
+        finish: whether to augment them here, on the CPU.
     """
 
-    def __init__(self, samples: ReadableSamples, cfg: DictConfig, whole: bool):
+    def __init__(self, samples: ReadableSamples, cfg: DictConfig, whole: bool, finish: bool):
         self.samples = samples
         self.seed = cfg.seed
-        self.entries = entries_of(cfg)
         self.whole = whole
+        self.finish = finish
+        self.augment = BatchAugmentation(cfg, torch.device("cpu"))
 
     def __getitems__(self, places: list[tuple[int, int]]) -> tuple[Images | None, Failures]:
         """The images at (epoch, index); None if one cannot be read, and what cannot be read."""
+        seed = seed_of_crops(self.seed, places[0][0])
+        numbers = np.array([index for _, index in places])
+        indexes, images, labels, failures = self._read(numbers)
+        if images is None:
+            return None, failures
+        if not self.whole:
+            images = cut(self.augment.entries, images, numbers, seed)
+        if self.finish:
+            make = self.augment.of_images if self.whole else self.augment.of_crops
+            images = make(images, numbers, seed)
+        return (torch.from_numpy(numbers), indexes, images, labels), failures
+
+    def _read(self, numbers: np.ndarray) -> tuple[Any, Any, Any, Failures]:
+        """Indexes, images (a tensor if they are kept whole) and labels."""
+        images = self.samples.samples
+        if self.whole and isinstance(images, DecodedImages):
+            return *images.batch(torch.from_numpy(numbers)), {}
         samples, failures = [], {}
-        for _, index in places:
-            sample, failed = self.samples[index]
+        for number in numbers.tolist():
+            sample, failed = self.samples[number]
             failures |= failed
             if sample is None:
-                return None, failures
+                return None, None, None, failures
             samples.append(sample)
-        indexes, images, labels = zip(*samples, strict=True)
-        epoch = places[0][0]
-        numbers = np.array([index for _, index in places])
+        indexes, read, labels = zip(*samples, strict=True)
         if self.whole:
-            made = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-        else:
-            made = cut(self.entries, images, numbers, seed_of_crops(self.seed, epoch))
-        batch = torch.from_numpy(numbers), torch.tensor(indexes), made, torch.tensor(labels)
-        return batch, failures
+            read = torch.from_numpy(np.stack([np.asarray(image) for image in read]))
+        return torch.tensor(indexes), read, torch.tensor(labels), failures
 
 
 def pretrain_loader(cfg: DictConfig, loader: DataLoader) -> Callable[..., BatchLoader]:
