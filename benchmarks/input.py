@@ -250,7 +250,9 @@ def main() -> None:
         sizes = [4, 8] if tiny else [32, 64, 128, 256, 512, 1024]
         points = {
             "batch_sizes": batch_size_points(folder / "small", sizes),
-            "processes": process_points(folder / "small", size, CORES, 0.1 if tiny else 5),
+            "processes": process_points(
+                folder / "small", size, 1 if tiny else CORES, 0.1 if tiny else 5
+            ),
         }
         rows += photo_rows(folder / "photos", 4 if tiny else 32, 2 if tiny else 5, rounds)
     write_rows("input", rows, **points)
