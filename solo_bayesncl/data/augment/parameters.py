@@ -16,8 +16,7 @@ from solo_bayesncl.data.augment.philox import uniforms
 from solo_bayesncl.data.augment.resampling import gaussian_blur
 from solo_bayesncl.recipes.augmentations import Augmentation, ColorJitter
 
-# of torchvision's RandomResizedCrop, ColorJitter and solo-learn's GaussianBlur
-_ATTEMPTS = 10
+# of torchvision's RandomResizedCrop and of solo-learn's GaussianBlur
 _RATIOS = (3 / 4, 4 / 3)
 _SIGMAS = (0.1, 2.0)
 _JITTER = {
@@ -34,7 +33,8 @@ _FIXED = {
     "equalization": lambda images, _: colors.equalize(images),
     "horizontal_flip": lambda images, _: images.flip(-1),
 }
-# places of an image's random numbers, so that no setting moves those of another
+# places of an image's random numbers, so that no setting moves those of another; the first are of
+# the ten attempts of RandomResizedCrop
 _AREA, _RATIO, _CORNER = slice(0, 10), slice(10, 20), slice(20, 22)
 _JITTERED, _ORDER, _FACTORS = 22, slice(23, 27), slice(27, 31)
 _SIGMA, _CHANCES = 31, slice(32, 37)
