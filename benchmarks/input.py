@@ -237,7 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="few small batches, in seconds")
     tiny = parser.parse_args().tiny
-    size, batches, rounds = (8, 2, 2) if tiny else (256, 8, 7)
+    size, batches, rounds = (8, 2, 2) if tiny else (256, 20, 7)
     adapter().patch_solo_learn()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
