@@ -54,6 +54,7 @@ setup(
         "tensorboard",
         "numpy",
         "pillow>=9",
+        "psutil",
         "matplotlib>=3.6",
         "scikit-learn>=1.1",
         "scipy>=1.10",

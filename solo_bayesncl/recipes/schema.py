@@ -47,6 +47,7 @@ class Backbone(Section):
 class Data(Section):
     dataset: Literal[DATASETS]
     format: Literal["image_folder", "dali", "h5"] = "image_folder"
+    augment: Literal["image", "batch"] = "image"
     train_path: PathName
     val_path: PathName | None = None
     num_workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)]
@@ -71,6 +72,15 @@ class Data(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_augment(self):
+        if self.augment == "batch" and self.format != "image_folder":
+            raise InputError(
+                f"data.augment=batch augments images of image folders, CIFAR and STL-10, not of "
+                f"data.format={self.format}. Set data.augment=image, or data.format=image_folder."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_fraction(self):
         if (self.fraction or -1) > 0 and (self.dataset in DOWNLOADED or self.format == "h5"):
             source = "data.format=h5" if self.format == "h5" else f"data.dataset={self.dataset}"
@@ -82,6 +92,7 @@ class Data(Section):
 
 
 class LabelledData(Data):
+    augment: Annotated[Literal["image"], accepts("image (batch is for pretraining)")] = "image"
     val_path: PathName
     augmentations: Normalisation | None = None
 

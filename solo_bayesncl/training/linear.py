@@ -74,11 +74,12 @@ def train_linear(cfg: DictConfig) -> Path:
         train_loader, val_loader = labelled_loaders(
             cfg, _train_transform(cfg), evaluation_transform(cfg.data.dataset, crop)
         )
+        train_batches = None
         if cfg.data.format == "dali":
-            from solo_bayesncl.training.dali import linear_loader  # an optional dependency
+            from solo_bayesncl.training import dali  # an optional dependency
 
-            train_loader = linear_loader(cfg, train_loader)
-    return fit(model, cfg, "linear", train_loader, val_loader)
+            train_batches = dali.linear_loader(cfg, train_loader)
+    return fit(model, cfg, "linear", train_loader, val_loader, train_batches)
 
 
 def _backbone_weights(path: Path) -> dict[str, torch.Tensor]:

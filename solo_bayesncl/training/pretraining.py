@@ -14,6 +14,7 @@ from solo_bayesncl.recipes.image_sizes import require_image_sizes
 from solo_bayesncl.recipes.machine import fit_to_machine
 from solo_bayesncl.recipes.method_kwargs import METHODS, check_contrastive
 from solo_bayesncl.recipes.paths import record_absolute
+from solo_bayesncl.training import batches
 from solo_bayesncl.training.environment import (
     check_release,
     model_errors_as_input_errors,
@@ -43,11 +44,14 @@ def pretrain(cfg: DictConfig) -> Path:
     with data_errors_as_input_errors(cfg):
         val_loader = _val_loader(cfg)
         train_loader = pretrain_loader(cfg)
+        train_batches = None
         if cfg.data.format == "dali":
-            from solo_bayesncl.training.dali import pretrain_loader as of_files  # optional
+            from solo_bayesncl.training import dali  # an optional dependency
 
-            train_loader = of_files(cfg, train_loader)
-    return fit(model, cfg, cfg.method, train_loader, val_loader)
+            train_batches = dali.pretrain_loader(cfg, train_loader)
+        elif cfg.data.get("augment") == "batch":
+            train_batches = batches.pretrain_loader(cfg, train_loader)
+    return fit(model, cfg, cfg.method, train_loader, val_loader, train_batches)
 
 
 def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:

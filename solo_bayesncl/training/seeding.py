@@ -4,6 +4,7 @@ At one seed, all methods see the same images in the same order with the same aug
 many numbers their construction and their steps draw. So do runs in any number of processes and of
 loader processes: the global batches hold the same images. A resumed run goes on as if it had not
 been interrupted. DALI takes the order from here; its pipelines are seeded in `training.dali`.
+Crops that are made of batches take order and seed from here, too.
 """
 
 import random
@@ -26,12 +27,17 @@ from solo_bayesncl.data.unreadable import (
 Callback = adapter().pl.callbacks.Callback
 
 # purposes of random numbers, so that no two share them
-_ORDER, _SAMPLE, _STEP = range(3)
+_ORDER, _SAMPLE, _STEP, _CROPS = range(4)
 
 
 def _seed_of(seed: int, purpose: int, *place: int) -> int:
     (state,) = np.random.SeedSequence([seed, purpose, *place]).generate_state(1, np.uint64)
     return int(state >> np.uint64(1))  # torch takes 63 bits
+
+
+def seed_of_crops(seed: int, epoch: int) -> int:
+    """Seed of an epoch's crops, where they are made of batches (`training.batches`)."""
+    return _seed_of(seed, _CROPS, epoch)
 
 
 def _seed_generators(seed_torch: Callable[[int], Any], seed: int) -> None:

@@ -38,8 +38,9 @@ def fit(
     model: Any,
     cfg: DictConfig,
     kind: str,
-    train_loader: DataLoader | Callable[[Any, UnreadableImages], Any],
+    train_loader: DataLoader,
     val_loader: DataLoader | None,
+    train_batches: Callable[[Any, UnreadableImages], Any] | None = None,
 ) -> Path:
     """Trains and returns the run's folder, `<checkpoint.dir>/<kind>/<version>/`.
 
@@ -47,9 +48,10 @@ def fit(
         model: a Lightning module.
         cfg: settings with solo-learn's defaults, fitted to the machine.
         kind: the method's name, or "linear".
-        train_loader: torchvision's, or a function from the Lightning trainer, and what takes the
-            images that cannot be read, to DALI's.
+        train_loader: torchvision's.
         val_loader: None without validation.
+        train_batches: makes another loader of the same images, DALI's or of augmented batches, of
+            the Lightning trainer and what takes the images that cannot be read.
 
     Raises:
         InputError: for data, checkpoints or settings that cannot be used, files that cannot be
@@ -61,12 +63,11 @@ def fit(
         model.to(memory_format=torch.channels_last)
     checkpoint_io = CheckpointIO()
     options = _trainer_options(cfg, checkpoint_io)
-    if isinstance(train_loader, DataLoader):
-        processes = number_of_processes(cfg)
-        steps = len(train_loader.dataset) // (train_loader.batch_size * processes)
-        if steps == 0:
-            raise InputError(too_few_images(cfg, processes))
-        options.setdefault("log_every_n_steps", min(50, steps))
+    processes = number_of_processes(cfg)
+    steps = len(train_loader.dataset) // (train_loader.batch_size * processes)
+    if steps == 0:
+        raise InputError(too_few_images(cfg, processes))
+    options.setdefault("log_every_n_steps", min(50, steps))
     with trainer_errors_as_input_errors():
         trainer = adapter().pl.Trainer(**options)
     with (
@@ -92,10 +93,10 @@ def fit(
                 pixel_limit(reading.max_pixels),
                 quiet_writers(),
             ):
-                if isinstance(train_loader, DataLoader):
+                if train_batches is None:
                     train_loader = SeededLoader.like(train_loader, cfg.seed, trainer, unreadable)
                 else:
-                    train_loader = train_loader(trainer, unreadable)
+                    train_loader = train_batches(trainer, unreadable)
                 if val_loader is not None:
                     val_loader = distributed.share_of(val_loader, trainer)
                     # processes must have the same number of batches

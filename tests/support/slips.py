@@ -37,6 +37,7 @@ COMPARISONS = {
 PRETRAIN_VALUES = {
     "data.dataset=mnist": "data.dataset='mnist': give one of cifar10, ",
     "data.format=zip": "data.format='zip': give one of image_folder, dali, h5.",
+    "++data.augment=gpu": "data.augment='gpu': give one of image, batch.",
     "data.train_path=": "data.train_path='': give a path.",
     "data.train_path=null": "data.train_path is missing: give a path.",
     "data.val_path=": "data.val_path='': give a path or null.",
