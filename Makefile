@@ -35,7 +35,7 @@ endif
 BIN := $(ENV)/bin
 READY := $(ENV)/.ready
 
-.PHONY: help setup test lint format dist demo gpu clean
+.PHONY: help setup test lint format dist demo bench gpu clean
 
 help: ## list the targets
 	@grep -hE '^[^ :]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^ :]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -84,8 +84,11 @@ dist: $(READY) ## build sdist and wheel into dist/ and check them
 demo: $(READY) ## compare three methods over two seeds on generated data; HTML report (10 minutes)
 	$(BIN)/solo-bayesncl demo
 
+bench: $(READY) ## run the benchmarks and write bench/table.md (30 minutes on a quiet machine)
+	$(BIN)/python benchmarks/run.py
+
 gpu: $(READY) ## run the GPU tests and write the table gpu/table.md (10 minutes)
 	$(BIN)/python benchmarks/gpu.py
 
-clean: ## remove the environments, the clone of solo-learn, builds, demo and gpu
-	rm -rf .venv .venv-* .venv+* .solo-learn build dist demo gpu
+clean: ## remove the environments, the clone of solo-learn, builds, demo, bench and gpu
+	rm -rf .venv .venv-* .venv+* .solo-learn build dist demo bench gpu

@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 from PIL import Image
-from ratios import Row, alternate, peak_memory, quartiles, ratio, write_rows
+from ratios import Row, alternate, panel, peak_memory, quartiles, ratio, write_rows
 from torch import Tensor
 
 from solo_bayesncl.data.unreadable import ReadableLoader
@@ -259,7 +259,13 @@ def main(arguments: list[str] | None = None) -> None:
             note=f"{last['MB']:.0f} MB / {first['MB']:.0f} MB, 20 000 codes of {DIMS} among them",
         )
     )
-    write_rows("evaluation", rows, training=by_training, validation=by_validation)
+    growth = [
+        panel("Time", "training images", "s", by_training, evaluation="seconds"),
+        panel("Memory", "training images", "MB", by_training, evaluation="MB"),
+        panel("Time", "validation images", "s", by_validation, evaluation="seconds"),
+        panel("Memory", "validation images", "MB", by_validation, evaluation="MB"),
+    ]
+    write_rows("evaluation", rows, growth=growth)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ At last, what the paper's run on CIFAR-100 (50 000 images, 200 epochs) waits for
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -29,7 +28,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from PIL import Image
-from ratios import Row, alternate, quartiles, ratio, write_rows
+from ratios import Row, alternate, panel, quartiles, ratio, write_rows
 
 from solo_bayesncl import memory
 from solo_bayesncl.adapters import adapter
@@ -197,8 +196,10 @@ def operation_rows(count: int) -> list[Row]:
     ]
 
 
-def photo_rows(folder: Path, size: int, batches: int, rounds: int) -> list[Row]:
-    """JPEG files of 500 x 375 px, cropped to 224."""
+def photo_rows(
+    folder: Path, size: int, batches: int, rounds: int
+) -> tuple[list[Row], dict[str, float]]:
+    """JPEG files of 500 x 375 px, cropped to 224; and the photos that a core does in a second."""
     cfg = settings("imagenet-100", folder, CORES, size)
     pipelines = {
         "image": Pipeline(cfg, "image"),
@@ -211,13 +212,14 @@ def photo_rows(folder: Path, size: int, batches: int, rounds: int) -> list[Row]:
     for name in ("batch, crops of images in memory", "batch, decoding and crops"):
         pipelines[name].loader.loader.dataset.finish = False  # which a GPU would do
     times = in_turns(pipelines, batches, size, rounds)
+    per_core = {name: 1 / float(np.median(spent)) / CORES for name, spent in times.items()}
     rows = []
     for name in list(pipelines)[1:]:
         value, spread = ratio(times["image"], times[name])
         note = ", ".join(f"{1 / float(np.median(times[key])):.0f}" for key in ("image", name))
         what = f"photos, {CORES} processes: `{name}` against `image`"
         rows.append(Row(what, value, spread, note=f"{note} images/s"))
-    return rows
+    return rows, {"augmented": per_core["image"], "read": per_core["batch, decoding and crops"]}
 
 
 def paper_rows(speeds: dict[str, dict[str, float]]) -> list[Row]:
@@ -248,15 +250,16 @@ def main() -> None:
         rows += paper_rows(speeds)
         rows += operation_rows(8 if tiny else 64)
         sizes = [4, 8] if tiny else [32, 64, 128, 256, 512, 1024]
-        points = {
-            "batch_sizes": batch_size_points(folder / "small", sizes),
-            "processes": process_points(
-                folder / "small", size, 1 if tiny else CORES, 0.1 if tiny else 5
-            ),
-        }
-        rows += photo_rows(folder / "photos", 4 if tiny else 32, 2 if tiny else 5, rounds)
-    write_rows("input", rows, **points)
-    print(json.dumps(points, indent=1))
+        by_size = batch_size_points(folder / "small", sizes)
+        most, seconds = (1, 0.1) if tiny else (CORES, 5)
+        by_processes = process_points(folder / "small", size, most, seconds)
+        size, batches = (4, 2) if tiny else (32, 5)
+        of_photos, per_core = photo_rows(folder / "photos", size, batches, rounds)
+    growth = [
+        panel("`batch`, one core", "batch size", "images/s", by_size, batch="images/s"),
+        panel("`batch`, a core each", "processes", "images/s", by_processes, batch="images/s"),
+    ]
+    write_rows("input", rows + of_photos, growth=growth, photos_per_core=per_core)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from ratios import Row, alternate, peak_memory, ratio, write_rows
+from ratios import Row, alternate, panel, peak_memory, ratio, write_rows
 from torch import Tensor
 from torch.multiprocessing import spawn
 
@@ -172,17 +172,23 @@ def main() -> None:
     by_dims = [(64 if args.tiny else 512, dims) for dims in ((32, 64) if args.tiny else DIMS)]
     measured = {size: measure(*size) for size in dict.fromkeys([*by_rows, *by_dims])}
 
-    def points(sizes: list[tuple[int, int]]) -> list[dict]:
+    def panels(sizes: list[tuple[int, int]], x: str, fixed: str) -> list[dict]:
+        points = []
+        for size in sizes:
+            times, memory = measured[size]
+            point = dict(zip(("rows", "width"), size, strict=True))
+            point |= {f"{name} ms": 1000 * statistics.median(times[name]) for name in LOSSES}
+            points.append(point | {f"{name} MB": memory[name] / 2**20 for name in LOSSES})
         return [
-            {"loss": name, "rows": rows, "dims": dims, "bytes": measured[rows, dims][1][name],
-             "seconds": statistics.median(measured[rows, dims][0][name])}
-            for rows, dims in sizes
-            for name in LOSSES
-        ]  # fmt: skip
+            panel(f"{what}, {fixed}", x, unit, points, **{n: f"{n} {unit}" for n in LOSSES})
+            for what, unit in (("CPU time", "ms"), ("Memory", "MB"))
+        ]
 
     size = (64, 32) if args.tiny else (256, 256)
     rows = [*goals(measured), *objectives(*size), gather_share(*size)]
-    write_rows("loss", rows, by_rows=points(by_rows), by_dims=points(by_dims))
+    growth = panels(by_rows, "rows", f"{by_rows[0][1]} wide")
+    growth += panels(by_dims, "width", f"{by_dims[0][0]} rows")
+    write_rows("loss", rows, growth=growth)
 
 
 if __name__ == "__main__":

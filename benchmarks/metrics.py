@@ -16,7 +16,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from ratios import Row, alternate, peak_memory, ratio, write_rows
+from ratios import Row, alternate, panel, peak_memory, ratio, write_rows
 from torch import Tensor
 
 from solo_bayesncl import metrics
@@ -114,7 +114,8 @@ def main(arguments: list[str] | None = None) -> None:
         one = {"step": partial(stream, codes[:, :dims], labels, args.classes, args.batch)}
         spent = alternate(one, rounds=3, warmup=1, clock=clock)["step"]
         points.append({"dimensions": dims, "seconds": sorted(spent)[1]})
-    write_rows("metrics", rows, streaming=points)
+    growth = [panel("Streaming metrics", "dimensions", "s", points, all="seconds")]
+    write_rows("metrics", rows, growth=growth)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import time
 
 import torch
 import torch.nn.functional as F
-from ratios import Row, write_rows
+from ratios import Row, panel, write_rows
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -108,7 +108,12 @@ def main() -> None:
     ]
     against_rows = [fit_seconds(count, grid_dims[1], classes) for count in grid_rows]
     against_dims = [fit_seconds(grid_rows[-1], count, classes) for count in grid_dims]
-    write_rows("probes", rows, against_rows=against_rows, against_dims=against_dims)
+    fixed = f"{grid_dims[1]} dimensions", f"{grid_rows[-1]} rows"
+    growth = [
+        panel(f"One probe, {fixed[0]}", "rows", "s", against_rows, fit="seconds"),
+        panel(f"One probe, {fixed[1]}", "dims", "s", against_dims, fit="seconds"),
+    ]
+    write_rows("probes", rows, growth=growth)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from ratios import Row, peak_memory, write_rows
+from ratios import Row, panel, peak_memory, write_rows
 from torch.nn.functional import normalize
 
 from solo_bayesncl.losses import gather, info_nce
@@ -42,7 +43,7 @@ def measure(rank: int, world_size: int, folder: str, shape: tuple[int, int]) -> 
         candidates, _ = gather(z, indexes)
         candidates.sum().backward()
 
-    found = [milliseconds(loss), milliseconds(collectives), peak_memory(loss) / 1e6]
+    found = [milliseconds(loss), milliseconds(collectives), peak_memory(loss) / 2**20]
     torch.save(found, f"{folder}/{rank}")
     dist.destroy_process_group()
 
@@ -85,14 +86,10 @@ def main() -> None:
             note=f"1: {first['MB']:.1f} MB, {growth}: {last['MB']:.1f} MB"),
     ]  # fmt: skip
 
-    def panel(title: str, unit: str, **lines: str) -> dict:
-        columns = {name: [point[key] for point in points] for name, key in lines.items()}
-        sizes = [point["processes"] for point in points]
-        return {"title": title, "x": "processes", "y": unit, "sizes": sizes, "lines": columns}
-
+    of_processes = partial(panel, x="processes", points=points)
     growth = [
-        panel("Processor time of one process", "ms", InfoNCE="ms", collectives="collectives_ms"),
-        panel("Memory of one process", "MB", InfoNCE="MB"),
+        of_processes("CPU time of one process", y="ms", InfoNCE="ms", collectives="collectives_ms"),
+        of_processes("Memory of one process", y="MB", InfoNCE="MB"),
     ]
     write_rows("processes", rows, growth=growth)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-OUT = Path(__file__).resolve().parents[1] / "bench"
+OUT = Path(os.environ.get("BENCH_OUT", Path(__file__).resolve().parents[1] / "bench"))
 _PACKAGES = ("torch", "torchvision", "solo-learn", "lightning", "pytorch-lightning", "scikit-learn")
 
 
@@ -115,11 +115,36 @@ def _status(name: str) -> int:
 
 
 def write_rows(name: str, rows: list[Row], **more: object) -> None:
-    """Writes bench/NAME.json, prints the rows, and keeps `more`, e.g. the points of a figure."""
-    OUT.mkdir(exist_ok=True)
+    """Prints rows and writes them to bench/NAME.json, or to that of the folder $BENCH_OUT.
+
+    Args:
+        name: of the benchmark.
+        rows: of the table.
+        more: kept beside them, such as `growth` (`growth.draw_all`).
+    """
+    OUT.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine(), "rows": [asdict(row) for row in rows], **more}
     (OUT / f"{name}.json").write_text(json.dumps(content, indent=1))
     print(table(rows))
+
+
+def panel(title: str, x: str, y: str, points: list[dict], **lines: str) -> dict:
+    """A panel of `growth.draw`.
+
+    Args:
+        title: of the panel.
+        x: key of the sizes in `points`, also the label of the axis.
+        y: label of the other axis.
+        points: a dict for each size.
+        lines: name of a line -> key of its values.
+    """
+    return {
+        "title": title,
+        "x": x,
+        "y": y,
+        "sizes": [point[x] for point in points],
+        "lines": {name: [point[key] for point in points] for name, key in lines.items()},
+    }
 
 
 def table(rows: list[Row]) -> str:

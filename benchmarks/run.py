@@ -4,7 +4,7 @@
 
 Each writes bench/NAME.json. From these files, also of earlier calls, the table of goals is made
 (bench/table.md) and the figures of growth (bench/*.svg); `--docs` also puts both into
-docs/performance.md. Exit status 1 if a benchmark failed or a goal is not met.
+docs/performance.md. Exit status 1 if a benchmark failed or, without --tiny, missed a goal.
 """
 
 import argparse
@@ -23,7 +23,7 @@ PAGE = HERE.parent / "docs/performance.md"
 # in the order of the table
 BENCHMARKS = {
     "loss": "InfoNCE",
-    "step": "The step",
+    "step_ratio": "The step",
     "evaluation": "Evaluation",
     "probes": "Linear probes",
     "metrics": "Metrics",
@@ -38,7 +38,8 @@ def run(name: str, tiny: bool) -> bool:
     """Runs a benchmark with its output on the console; whether it succeeded."""
     start = time.monotonic()
     print(f"== {name}", flush=True)
-    command = [sys.executable, HERE / f"{name}.py", *(["--tiny"] if tiny else [])]
+    command = [sys.executable, "-W", "ignore", HERE / f"{name}.py"]
+    command += ["--tiny"] if tiny else []
     status = subprocess.run(command, check=False).returncode
     print(f"== {name}: status {status}, {time.monotonic() - start:.0f} s\n", flush=True)
     return status == 0
@@ -78,14 +79,15 @@ def main() -> int:
     failed = [name for name in args.names or BENCHMARKS if not run(name, args.tiny)]
     found = results()
     text = page(found)
-    OUT.mkdir(exist_ok=True)
+    OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "table.md").write_text(text)
     draw_all(found, OUT)
     if args.docs:
         draw_all(found, PAGE.with_suffix(""))
         between = r"(?s)(?<=<!-- table -->\n).*(?=<!-- end of table -->)"
         PAGE.write_text(re.sub(between, lambda _: text, PAGE.read_text()))
-    missed = [row.what for content in found.values() for row in rows_of(content) if not row.is_met]
+    rows = [row for content in found.values() for row in rows_of(content)]
+    missed = [] if args.tiny else [row.what for row in rows if not row.is_met]
     print(f"The tables are in {OUT / 'table.md'}.")
     for what, names in (("failed", failed), ("goal not met", missed)):
         print(*(f"{what}: {name}" for name in names), sep="\n", end="\n" if names else "")
