@@ -154,7 +154,8 @@ def test_images_above_pillows_limit_are_cropped_in_any_process(photos, monkeypat
     cfg = settings(photos)
     images = without_transform(loaders.pretrain_loader(cfg).dataset)
     samples = ReadableSamples(images, Reading(max_pixels=10**6))
-    (_, _, crops, _), _ = BatchSamples(samples, cfg, whole=False, finish=True).__getitems__([(0, 1)])
+    batches = BatchSamples(samples, cfg, whole=False, finish=True)
+    (_, _, crops, _), _ = batches.__getitems__([(0, 1)])
     assert crops[0].shape == (1, 3, 16, 16)
 
 
