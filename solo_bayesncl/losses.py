@@ -75,14 +75,14 @@ def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
     Args:
         z: (N, D), rows of unit length (or zero). N must be the same in every process.
         indexes: (N,) int; equal for rows that are positives of each other.
-        temperature: > 0.
+        temperature: > 0. A constant, which cannot be learned.
 
     Returns:
         Scalar, in nats; zero if no row has a positive.
 
     Raises:
-        InputError: if temperature is not above 0 or the shapes do not fit; in the backward pass, if
-            a second derivative is asked for.
+        InputError: if temperature is not above 0 or asks for a gradient, or the shapes do not fit;
+            in the backward pass, if a second derivative is asked for.
 
     Example:
         >>> z = torch.eye(2).repeat(2, 1)
@@ -91,6 +91,10 @@ def info_nce(z: Tensor, indexes: Tensor, temperature: float = 0.2) -> Tensor:
     """
     if not temperature > 0:
         raise InputError(f"temperature={temperature}: give a number above 0.")
+    if isinstance(temperature, Tensor) and temperature.requires_grad:
+        raise InputError(
+            "temperature requires a gradient, and info_nce computes only that of z. Give a number."
+        )
     if z.ndim != 2 or indexes.shape != z.shape[:1]:
         raise InputError(
             "info_nce takes z (N, D) and indexes (N,), got "

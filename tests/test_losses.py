@@ -158,6 +158,13 @@ def test_second_derivative_is_refused():
         torch.autograd.grad(loss, z, create_graph=True)
 
 
+def test_temperature_that_is_to_be_learned_is_refused():
+    """It would silently stay as it is."""
+    temperature = torch.tensor(0.2, requires_grad=True)
+    with pytest.raises(InputError, match="temperature requires a gradient"):
+        info_nce(unit_rows(4, 3), torch.tensor([0, 1, 0, 1]), temperature)
+
+
 def test_backward_pass_can_be_repeated_and_scaled():
     z = unit_rows(4, 3).requires_grad_()
     loss = info_nce(z, torch.tensor([0, 1, 0, 1]))

@@ -94,6 +94,9 @@ def comparable(settings: dict) -> dict:
         for part in path:
             node = node.get(part) or {}
         node.pop(last, None)
+    data = kept.get("data") or {}
+    if data.get("augment") == "image":  # the default, which runs need not record
+        del data["augment"]
     return kept
 
 

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.data.augment.batch import BatchAugmentation, cut, entries_of, upload
 from solo_bayesncl.data.decoded import DecodedImages, common_side, decode
+from solo_bayesncl.data.images import pixel_limit
 from solo_bayesncl.data.loaders import worker_options
 from solo_bayesncl.data.transforms import without_transform
 from solo_bayesncl.data.unreadable import (
@@ -128,7 +129,8 @@ class BatchSamples(Dataset):
         if images is None:
             return None, failures
         if not self.whole:
-            images = cut(self.augment.entries, images, numbers, seed)
+            with pixel_limit(self.samples.reading.max_pixels):  # which Pillow checks here, too
+                images = cut(self.augment.entries, images, numbers, seed)
         if self.finish:
             make = self.augment.of_images if self.whole else self.augment.of_crops
             images = make(images, numbers, seed)

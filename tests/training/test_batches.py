@@ -18,9 +18,10 @@ from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data import loaders
 from solo_bayesncl.data.decoded import common_side, decode
-from solo_bayesncl.data.unreadable import Reading, UnreadableImages
+from solo_bayesncl.data.transforms import without_transform
+from solo_bayesncl.data.unreadable import ReadableSamples, Reading, UnreadableImages
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.training.batches import BatchLoader
+from solo_bayesncl.training.batches import BatchLoader, BatchSamples
 from solo_bayesncl.training.seeding import SeededLoader
 
 pytestmark = pytest.mark.usefixtures("narrow_backbone")
@@ -145,6 +146,17 @@ def test_only_squares_of_one_size_are_cropped_on_the_device(images, photos):
     assert loader_of(images).crops_on_device
     assert not loader_of(photos, "optimizer.batch_size=8").crops_on_device
     assert common_side(loaders.pretrain_loader(settings(images)).dataset) == 32
+
+
+def test_images_above_pillows_limit_are_cropped_in_any_process(photos, monkeypatch):
+    """Spawned loader processes have Pillow's limit, not that of the run."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    cfg = settings(photos)
+    images = without_transform(loaders.pretrain_loader(cfg).dataset)
+    samples = ReadableSamples(images, Reading(max_pixels=10**6))
+    batches = BatchSamples(samples, cfg, whole=False, finish=True)
+    (_, _, crops, _), _ = batches.__getitems__([(0, 1)])
+    assert crops[0].shape == (1, 3, 16, 16)
 
 
 @pytest.fixture

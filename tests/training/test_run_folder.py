@@ -113,6 +113,19 @@ def test_setting_that_keeps_a_run_from_being_continued_is_named(images, out, cap
     assert len(folders(out)) == 2
 
 
+def test_run_without_the_key_and_with_its_default_are_the_same(images, out, capsys):
+    """`data.augment=image`, as messages about `batch` advise."""
+    assert start(images, out, "checkpoint.keep_prev=True", "++data.augment=image") == 0
+    assert "That run is finished" in capsys.readouterr().err
+    assert len(folders(out)) == 1
+
+
+def test_crops_of_another_kind_begin_a_run(images, out, capsys):
+    assert start(images, out, "++data.augment=batch") == 0
+    assert "data.augment (absent there, batch here)" in capsys.readouterr().err
+    assert len(folders(out)) == 2
+
+
 def test_nearest_run_is_the_one_with_the_fewest_other_settings(images, out, capsys):
     assert start(images, out, "seed=6", "method_kwargs.temperature=0.3") == 0
     capsys.readouterr()
