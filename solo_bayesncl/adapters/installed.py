@@ -64,7 +64,7 @@ def adapter() -> Adapter:
         # recorded, so not shown: deprecations in old dependencies that a user cannot change
         with warnings.catch_warnings(record=True):
             return importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # torchvision for another torch raises RuntimeError
         raise InputError(
             f"solo-learn {version} is installed but cannot be imported: {error}\n"
             "Run `solo-bayesncl doctor` to see what it needs."

@@ -2,11 +2,14 @@
 
 import importlib.metadata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
 
 OURS = "solo-bayesncl"
 
@@ -67,7 +70,7 @@ def unmet(
         seen: packages whose requirements are known.
     """
     seen = set() if seen is None else seen
-    for requirement in map(Requirement, requirements):
+    for requirement in _parsed(requirements):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         name = canonicalize_name(requirement.name)
@@ -77,11 +80,26 @@ def unmet(
             yield f"{name} is not installed, and {needed_by} needs it."
             continue
         bounded = all_bounds or (needed_by, name) in _COMPILED
-        if bounded and not requirement.specifier.contains(version, prereleases=True):
+        if bounded and not _is_within(version, requirement.specifier):
             yield f"{needed_by} needs {name}{requirement.specifier}, and {version} is installed."
         if name not in seen:
             seen.add(name)
             yield from unmet(_required_by(name), name, seen=seen)
+
+
+def _parsed(requirements: Iterable[str]) -> Iterator[Requirement]:
+    """Without those, such as `torch (>=1.8.*)`, that only tools of their own time can read."""
+    for requirement in requirements:
+        with suppress(InvalidRequirement):
+            yield Requirement(requirement)
+
+
+def _is_within(version: str | None, bounds: SpecifierSet) -> bool:
+    """True, too, of what is not a version: None is that of a package with damaged metadata."""
+    try:
+        return bounds.contains(version, prereleases=True)
+    except (InvalidVersion, TypeError):
+        return True
 
 
 def _required_by(name: str) -> list[str]:

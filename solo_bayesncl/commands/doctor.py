@@ -117,7 +117,18 @@ def _version(package: str) -> str:
         return "no"
 
 
+def _import_error(module: str) -> str:
+    """Why a module cannot be imported, "" if it can."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # of any kind, where libraries do not fit each other
+        return f"{error}" or type(error).__name__
+    return ""
+
+
 def _plugin() -> tuple[str, str]:
+    if error := _import_error("hydra.core.plugins"):
+        return "no", f"Hydra cannot be imported: {error}"
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
@@ -143,6 +154,8 @@ def _cuda() -> tuple[str, str]:
 
 
 def _imported_cuda() -> tuple[str, str]:
+    if error := _import_error("torch"):
+        return "no", f"torch cannot be imported: {error}"
     import torch
 
     if not torch.cuda.is_available():
@@ -156,11 +169,14 @@ def _devices(names: Sequence[str]) -> str:
 
 
 def _torch_cuda() -> str:
-    """Version of CUDA that torch is built for, "" in a build for the CPU."""
+    """Version of CUDA that torch is built for, "" in a build for the CPU or a damaged one."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return ""
-    return runpy.run_path(str(Path(spec.origin).with_name("version.py")))["cuda"] or ""
+    try:
+        return runpy.run_path(str(Path(spec.origin).with_name("version.py")))["cuda"] or ""
+    except (OSError, SyntaxError, KeyError):
+        return ""
 
 
 def _dali(imports: bool, on_gpu: bool) -> tuple[str, str]:
@@ -172,12 +188,8 @@ def _dali(imports: bool, on_gpu: bool) -> tuple[str, str]:
     packages = [f"nvidia-dali-cuda{cuda}0" for cuda in builds]
     problems = list(unmet(packages, "DALI"))
     if imports:
-        try:
-            importlib.import_module("nvidia.dali")
-        except ImportError as error:
-            problems = [f"{error}"]
-        else:
-            problems = []
+        error = _import_error("nvidia.dali")
+        problems = [error] if error else []
     if problems:
         return "broken", " ".join(problems)
     allows = f"data.format=dali, dali.device={'gpu or cpu' if on_gpu else 'cpu'}"

@@ -46,9 +46,7 @@ def measure(model: EvaluatedModel) -> dict[str, Any]:
         result["codes"][f"retrieval_{name}"] = value
     if val.probs is not None:
         result["gate"] |= _gate(val.probs, val.mask > 0)
-    selection = on(
-        probes.feature_selection, train.codes, train.labels, val.codes, val.labels, train.order
-    )
+    selection = _feature_selection(model)
     result["accuracy"] = {
         # undefined for classes other than those that it was trained on
         "online_classifier": _top1(val.logits, val.labels) if model.classifier_fits else None,
@@ -132,6 +130,15 @@ def _retrieval(codes: Tensor, labels: Tensor) -> tuple[dict[str, dict[str, float
     for d, row in zip(dims, found.precision.tolist(), strict=True):
         table[str(d)] |= {f"precision_at_{k}": p for k, p in zip(ks, row, strict=True)}
     return table, float(found.mean_average_precision)
+
+
+def _feature_selection(model: EvaluatedModel) -> dict[str, float]:
+    train, val = model.train, model.val
+    selection = model.on_device(
+        probes.feature_selection, train.codes, train.labels, val.codes, val.labels, train.order
+    )
+    # The order is that of all training images, not only of those that probes are trained on.
+    return _all_nan(selection) if "codes" in train.not_finite else selection
 
 
 def _of_factor(model: EvaluatedModel, name: str) -> dict[str, Any]:

@@ -81,12 +81,18 @@ class InterpretabilityMetrics(Metric):
             )
         if self.active_counts.shape != (self.num_classes, codes.size(1)):
             self._widen(codes.size(1))
-        # in place: the Gram matrix of a batch would have as many numbers as that of all
-        add_by_class_(self.active_counts, self.activation_sums, codes, labels)
-        add_upper_gram_(self.gram, codes)
+        # In place: the Gram matrix of a batch would have as many numbers as that of all. States
+        # made in inference mode can be changed in it alone, all others in either mode.
+        with torch.inference_mode():
+            add_by_class_(self.active_counts, self.activation_sums, codes, labels)
+            add_upper_gram_(self.gram, codes)
         batch = BatchStatistics(codes, labels, self.num_classes)
         for name in ("class_samples", "non_negative_count", "nonzero_rows", "norm_ratio_sum"):
             setattr(self, name, getattr(self, name) + getattr(batch, name))
+
+    def set_dtype(self, dst_type: torch.dtype | str) -> "InterpretabilityMetrics":
+        """Leaves the states in float64: in other types, counts are not exact."""
+        return self
 
     def _widen(self, num_dims: int) -> None:
         """Gives the states that are single zeros the size for `num_dims` dimensions."""
@@ -103,7 +109,8 @@ class InterpretabilityMetrics(Metric):
             raise InputError(
                 "InterpretabilityMetrics: no samples yet; call update() before compute()."
             )
-        mirror_(self.gram)
+        with torch.inference_mode():  # see `update`
+            mirror_(self.gram)
         return summary_of(self)
 
     @property

@@ -1,11 +1,13 @@
 """What `doctor` says of an environment, most of it from metadata, without importing anything."""
 
+import os
 import shutil
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+from conftest import solo_bayesncl
 
 from solo_bayesncl import adapters, cuda_driver
 from solo_bayesncl.__main__ import main
@@ -136,6 +138,46 @@ def test_bounds_that_are_a_precaution_are_no_obstacle(site, say):
     if not OLD_RELEASE:
         site.install("lightning", "2.6.6")  # solo-learn's pin is 2.1.2
     assert "Pretraining can run." in say()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [("2.1", "numpy (>=1.8.*)"), ("2.1", "not a requirement"), ("dev-unknown",)],
+    ids=["old bounds", "nonsense", "no version"],
+)
+def test_metadata_that_cannot_be_read_are_no_obstacle(site, say, metadata):
+    site.install("scipy", *metadata)
+    assert "Pretraining can run" in say()
+
+
+@pytest.mark.parametrize("version", [None, "x = 1", "cuda = "], ids=["none", "no cuda", "torn"])
+def test_a_damaged_torch_does_not_stop_it(site, say, version):
+    site.install_torch(cuda=None)
+    file = site.folder / "torch/version.py"
+    file.unlink() if version is None else file.write_text(version)
+    assert row(say(), "CUDA").endswith("accelerator=auto runs on the CPU")
+
+
+@pytest.mark.parametrize("error", [OSError, RuntimeError])  # no library, no operator
+def test_import_says_why_torch_cannot_be_imported(tmp_path, error):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text(f"raise {error.__name__}('no libtorch.so')")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = solo_bayesncl("doctor", "--import", env={"PYTHONPATH": path})
+    assert done.returncode == 2, done.stderr
+    assert row(done.stdout, "CUDA").endswith("torch cannot be imported: no libtorch.so")
+    assert "cannot be imported: no libtorch.so" in done.stdout.partition("\n\n")[2]
+
+
+@pytest.mark.skipif(OLD_RELEASE, reason="1.0.2's scripts do not use Hydra")
+def test_a_missing_hydra_is_reported(site, say, monkeypatch):
+    site.remove("hydra")
+    site.remove("hydra_core-*")
+    for name in [name for name in sys.modules if name.split(".")[0] == "hydra"]:
+        monkeypatch.delitem(sys.modules, name)
+    printed = say(status=2)
+    assert "Hydra cannot be imported: No module named 'hydra'" in row(printed, "Hydra plugin")
+    assert "hydra-core is not installed, and solo-bayesncl needs it." in printed
 
 
 def test_without_an_import_it_says_that_nothing_was_imported(say):

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from math import isnan
 
 import pytest
 import timm
@@ -196,6 +197,14 @@ def test_diverged_model_is_reported_without_numbers(run, tmp_path, part, spaces)
     assert {d["support"] for d in table["dimensions"]} == {0}
     assert {d["consistency"] for d in table["dimensions"]} == {None}
     assert "are not finite" in (folder / "report.html").read_text()
+
+
+def test_probes_are_undefined_where_codes_of_other_training_images_are_not_finite(subject):
+    """The ranking of their dimensions is that of all training images."""
+    train = replace(subject.train, not_finite=frozenset({"codes"}))
+    result = measure(replace(subject, train=train))
+    assert all(map(isnan, result["feature_selection"].values()))
+    assert isnan(result["accuracy"]["probe_codes"])
 
 
 def test_model_that_is_whole_has_nothing_that_is_not_finite(subject):

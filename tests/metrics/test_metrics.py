@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, mutual_info_score
+from torchmetrics import MetricCollection
 
 from solo_bayesncl import metrics
 from solo_bayesncl.errors import InputError
@@ -175,6 +176,26 @@ def test_metrics_go_on_after_compute():
         metric.update(features[part], labels[part])
         found = metric.compute()
     assert {k: float(v) for k, v in found.items()} == same(by_functions(features, labels))
+
+
+def test_samples_seen_in_inference_mode_can_be_added_to_and_computed_outside_of_it():
+    first, second = random_codes(0), random_codes(1)
+    metric = InterpretabilityMetrics(num_classes=4)
+    with torch.inference_mode():
+        metric.update(*first)
+    metric.compute()
+    metric.update(*second)
+    found = {name: float(value) for name, value in metric.compute().items()}
+    assert found == same(by_class([first, second], num_classes=4))
+
+
+def test_states_stay_in_float64_whatever_the_dtype_of_a_collection():
+    batch = random_codes(0)
+    metric = InterpretabilityMetrics(num_classes=4)
+    MetricCollection([metric]).set_dtype(torch.float32)
+    metric.update(*batch)
+    found = {name: float(value) for name, value in metric.compute().items()}
+    assert found == same(by_class([batch], num_classes=4))
 
 
 def test_retrieval_from_shared_similarities_is_that_of_the_functions():
