@@ -23,7 +23,7 @@ PAGE = HERE.parent / "docs/performance.md"
 # in the order of the table
 BENCHMARKS = {
     "loss": "InfoNCE",
-    "step": "The step",
+    "step_ratio": "The step",
     "evaluation": "Evaluation",
     "probes": "Linear probes",
     "metrics": "Metrics",
