@@ -1,22 +1,32 @@
 """Time of a training step of NCL and BayesNCL relative to SimCLR's, on the CPU.
 
-    python benchmarks/step_ratio.py [--threads 1] [--rounds 9]
+    python benchmarks/step_ratio.py [--threads 1]
 
-The models of the CIFAR recipes (resnet18 with its CIFAR stem, 32 px, batch 128, projector
-2048-256) train in Lightning's trainer on one random batch, so loading is not included. They take
-turns in one process, in bursts of a few steps of which the first does not count: it makes the
-optimizer's state and the statistics of an epoch. Seconds are process time, which counts all
-threads, and a ratio is the median over rounds. `benchmarks/step.py` measures steps on a GPU.
+The models of the CIFAR recipes (32 px, batch 128, projector 2048-256) train in Lightning's trainer
+on one random batch, so loading is not included. Each trainer has a thread of its own, and they take
+turns step by step, so a time is that of a whole turn of Lightning's loop. The first steps do not
+count: they make the optimizer's state and the statistics of an epoch. Seconds are process time,
+which counts all threads, and a ratio is the median over rounds. There are three backbones:
+
+- resnet18 with its CIFAR stem, as in the recipe;
+- resnet18 with its stem for larger images, where the backbone costs a tenth;
+- a linear layer of one pixel, with tiny batches and heads. What is left is the time in which
+  Python issues operations, for which a fast GPU waits.
+
+`benchmarks/step.py` measures steps on a GPU.
 """
 
 import argparse
+import statistics
+import threading
 import time
 import warnings
-from functools import partial
+from typing import NamedTuple
 
 import torch
-from ratios import Row, ratio, write_rows
+from ratios import Row, alternate, quartiles, ratio, write_rows
 from step import TINY, Batches
+from torch import nn
 
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.recipes.compose import compose_recipe
@@ -24,70 +34,116 @@ from solo_bayesncl.training import pretraining
 from solo_bayesncl.training.seeding import SeededSteps
 
 SETTINGS = ("accelerator=cpu", "precision=32-true", "optimizer.batch_size=128")
+METHODS = ("simclr", "ncl", "bayesncl")
 # (method, relative to, goal)
 GOALS = (("bayesncl", "ncl", 1.02), ("bayesncl", "simclr", 1.03), ("ncl", "simclr", None))
 
 
-class BurstClock(adapter().pl.callbacks.Callback):
-    """Process time from the second step to the last."""
+class Case(NamedTuple):
+    """A backbone, the overrides of the recipe that select it, and how often a step is timed."""
 
-    seconds = 0.0
+    backbone: str
+    overrides: tuple[str, ...]
+    warmup: int
+    rounds: int
 
-    def on_train_batch_start(self, trainer, module, batch, batch_idx, *unused) -> None:
-        if batch_idx == 1:
-            self.start = time.process_time()
+
+STEMS = (
+    Case("CIFAR stem", (), 1, 4),
+    Case("7x7 stem", ("data.dataset=imagenet100",), 2, 24),
+)
+OVERHEAD = Case("linear", TINY, 10, 300)
+
+
+class Steps(adapter().pl.callbacks.Callback):
+    """A training whose steps are made one at a time by calls."""
+
+    def __init__(self, model: nn.Module, cfg, count: int):
+        self._asked, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self._error: BaseException | None = None
+        size, pixels = cfg.optimizer.batch_size, cfg.augmentations[0].crop_size
+        crops = [torch.randn(size, 3, pixels, pixels) for _ in range(2)]
+        targets = torch.randint(0, cfg.data.num_classes, (size,))
+        trainer = adapter().pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=1,
+            logger=False,
+            callbacks=[self, SeededSteps(cfg.seed)],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        loader = Batches([torch.arange(size), crops, targets], count)
+        thread = threading.Thread(target=self._fit, args=(trainer, model, loader), daemon=True)
+        thread.start()
+
+    def _fit(self, trainer, model: nn.Module, loader: Batches) -> None:
+        self._asked.acquire()
+        try:
+            trainer.fit(model, loader)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._done.release()
 
     def on_train_batch_end(self, *unused) -> None:
-        if hasattr(self, "start"):
-            self.seconds = time.process_time() - self.start
+        self._done.release()
+        self._asked.acquire()
+
+    def __call__(self) -> None:
+        """Continues to the end of the next step, or after the last one to that of the training."""
+        self._asked.release()
+        self._done.acquire()
+        if self._error is not None:
+            raise self._error
 
 
-def burst(model: torch.nn.Module, cfg, steps: int) -> float:
-    """Seconds of `steps` steps after one that does not count."""
-    size, pixels = cfg.optimizer.batch_size, cfg.augmentations[0].crop_size
-    crops = [torch.randn(size, 3, pixels, pixels) for _ in range(2)]
-    targets = torch.randint(0, cfg.data.num_classes, (size,))
-    clock = BurstClock()
-    trainer = adapter().pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        logger=False,
-        callbacks=[clock, SeededSteps(cfg.seed)],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, Batches([torch.arange(size), crops, targets], 1 + steps))
-    return clock.seconds
+def without_backbone(model: nn.Module) -> nn.Module:
+    """The model with a linear layer of one pixel in the place of its backbone, in place."""
+    name = "backbone" if isinstance(getattr(model, "backbone", None), nn.Module) else "encoder"
+    pixel = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, model.features_dim))
+    setattr(model, name, pixel)
+    return model
+
+
+def measure(case: Case) -> dict[str, list[float]]:
+    """Method -> seconds of a step in each round."""
+    steps = {}
+    for method in METHODS:
+        cfg = compose_recipe("scripts/pretrain/cifar", method, [*SETTINGS, *case.overrides])
+        cfg = pretraining.prepare(cfg, data=False)
+        model = pretraining.build(cfg)
+        if case.backbone == OVERHEAD.backbone:
+            model = without_backbone(model)
+        steps[method] = Steps(model, cfg, case.warmup + case.rounds)
+    times = alternate(steps, case.rounds, case.warmup, clock=time.process_time)
+    for finish in steps.values():
+        finish()
+    return times
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=2, help="of a burst")
-    parser.add_argument("--tiny", action="store_true", help="tiny models and batches, 2 rounds")
+    parser.add_argument("--tiny", action="store_true", help="tiny batches and heads, 2 rounds")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    rounds, tiny = (2, TINY) if args.tiny else (args.rounds, ())
-    bursts, times = {}, {}
-    for name in ("simclr", "ncl", "bayesncl"):
-        cfg = compose_recipe("scripts/pretrain/cifar", name, [*SETTINGS, *tiny])
-        cfg = pretraining.prepare(cfg, data=False)
-        bursts[name] = partial(burst, pretraining.build(cfg), cfg, args.steps)
-        times[name] = []
-    names = list(bursts)
-    for _ in range(rounds):
-        for name in names:
-            times[name].append(bursts[name]())
-        names.append(names.pop(0))  # each round in another order
     rows = []
-    for method, other, goal in GOALS:
-        value, spread = ratio(times[method], times[other])
-        seconds = f"{sorted(times[method])[rounds // 2] / args.steps:.3g} s, {args.threads} thread"
-        rows.append(Row(f"step of {method} against {other}", value, spread, goal, note=seconds))
+    for method, seconds in measure(OVERHEAD).items():
+        spread = tuple(1e6 * quartile for quartile in quartiles(seconds))
+        value = 1e6 * statistics.median(seconds)
+        rows.append(Row(f"step of {method} without backbone", value, spread, unit="µs"))
+    for case in STEMS:
+        if args.tiny:
+            case = case._replace(overrides=(*case.overrides, *TINY), rounds=2)
+        times = measure(case)
+        for method, other, goal in GOALS:
+            value, spread = ratio(times[method], times[other])
+            what = f"step of {method} against {other}, {case.backbone}"
+            note = f"{statistics.median(times[method]):.3g} s, threads: {args.threads}"
+            rows.append(Row(what, value, spread, goal, note=note))
     write_rows("step_ratio", rows)
 
 

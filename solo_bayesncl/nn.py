@@ -92,9 +92,9 @@ def normalize(z: Tensor, min_norm: float = MIN_NORM) -> Tensor:
     Returns:
         (N, D); an all-zero row stays zero.
     """
-    unit = F.normalize(z, dim=-1)
-    has_direction = torch.linalg.vector_norm(z.detach(), dim=-1, keepdim=True) >= min_norm
-    return torch.where(has_direction, unit, unit.detach())
+    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+    unit = z / norm.clamp_min(1e-12)
+    return torch.where(norm >= min_norm, unit, unit.detach())
 
 
 def _gumbel(like: Tensor) -> Tensor:

@@ -5,14 +5,22 @@ from typing import Any
 
 from torch import Tensor
 
+# suffix -> how a value is logged. In one process a single call suffices, half of the time: there
+# is nothing to reduce, and Lightning adds the suffixes.
+_ONE_PROCESS = {"": {"on_step": True, "on_epoch": True, "sync_dist": False}}
+_PROCESSES = {
+    "_step": {"on_step": True, "on_epoch": False, "sync_dist": False},
+    "_epoch": {"on_step": False, "on_epoch": True, "sync_dist": True},
+}
+
 
 class StepLogMixin:
     """Mixin, listed before a solo-learn method, that reduces logged values once an epoch.
 
     With `on_step=True, on_epoch=True, sync_dist=True` Lightning reduces a value over all processes
     at every step: a barrier and an all-reduce per value, and solo-learn's base class logs three.
-    Here the two are logged separately, under Lightning's names: `<name>_step` is this process's,
-    `<name>_epoch` is reduced at the end of the epoch.
+    Here, under the same names, `<name>_step` is this process's and `<name>_epoch` is reduced at the
+    end of the epoch.
     """
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
@@ -31,8 +39,8 @@ class StepLogMixin:
             values: name -> scalar on the module's device, as NCCL cannot reduce it elsewhere.
             options: further arguments of Lightning's `log`.
         """
-        step = options | {"on_step": True, "on_epoch": False, "sync_dist": False}
-        epoch = options | {"on_step": False, "on_epoch": True, "sync_dist": True}
+        one_process = self._trainer is None or self._trainer.world_size == 1
+        calls = _ONE_PROCESS if one_process else _PROCESSES
         for name, value in values.items():
-            self.log(f"{name}_step", value, **step)
-            self.log(f"{name}_epoch", value, **epoch)
+            for suffix, when in calls.items():
+                self.log(f"{name}{suffix}", value, **options | when)

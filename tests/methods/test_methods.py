@@ -153,8 +153,8 @@ def test_step_without_a_trainer_is_that_of_a_plain_module():
 class Logged:
     """In place of Lightning's module: keeps what `log` is called with."""
 
-    def __init__(self, training: bool):
-        self._trainer = SimpleNamespace(training=training)
+    def __init__(self, training: bool, processes: int = 1):
+        self._trainer = SimpleNamespace(training=training, world_size=processes)
         self.calls = {}
 
     def log(self, name, value, prog_bar=False, **options):
@@ -166,13 +166,20 @@ class Method(StepLogMixin, Logged):
 
 
 def test_values_of_step_and_epoch_are_logged_apart_with_all_other_options():
-    method = Method(training=True)
+    method = Method(training=True, processes=2)
     method.log("a", 1.0, on_epoch=True, sync_dist=True, prog_bar=True, reduce_fx="max")
     common = {"prog_bar": True, "reduce_fx": "max"}
     assert method.calls == {
         "a_step": {"on_step": True, "on_epoch": False, "sync_dist": False, **common},
         "a_epoch": {"on_step": False, "on_epoch": True, "sync_dist": True, **common},
     }
+
+
+def test_one_process_logs_step_and_epoch_by_one_call_without_a_reduction():
+    method = Method(training=True)
+    method.log("a", 1.0, on_epoch=True, sync_dist=True, prog_bar=True)
+    options = {"on_step": True, "on_epoch": True, "sync_dist": False, "prog_bar": True}
+    assert method.calls == {"a": options}
 
 
 @pytest.mark.parametrize(
