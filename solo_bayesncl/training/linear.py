@@ -76,9 +76,9 @@ def train_linear(cfg: DictConfig) -> Path:
         )
         train_batches = None
         if cfg.data.format == "dali":
-            from solo_bayesncl.training import dali  # an optional dependency
+            from solo_bayesncl.training.dali import linear_loader  # an optional dependency
 
-            train_batches = dali.linear_loader(cfg, train_loader)
+            train_batches = linear_loader(cfg, train_loader)
     return fit(model, cfg, "linear", train_loader, val_loader, train_batches)
 
 

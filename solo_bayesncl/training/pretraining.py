@@ -46,9 +46,9 @@ def pretrain(cfg: DictConfig) -> Path:
         train_loader = pretrain_loader(cfg)
         train_batches = None
         if cfg.data.format == "dali":
-            from solo_bayesncl.training import dali  # an optional dependency
+            from solo_bayesncl.training.dali import pretrain_loader as of_files  # optional
 
-            train_batches = dali.pretrain_loader(cfg, train_loader)
+            train_batches = of_files(cfg, train_loader)
         elif cfg.data.get("augment") == "batch":
             train_batches = batches.pretrain_loader(cfg, train_loader)
     return fit(model, cfg, cfg.method, train_loader, val_loader, train_batches)

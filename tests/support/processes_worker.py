@@ -60,6 +60,7 @@ class Place:
 
     def __init__(self, rank: int):
         self.global_rank = rank
+        self.world_size = dist.get_world_size() if dist.is_initialized() else 1
 
 
 def train(method: str, rows: slice = slice(None), rank: int = 0) -> dict[str, dict[str, Tensor]]:
