@@ -29,6 +29,7 @@ from step import TINY, Batches
 from torch import nn
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.nn import mlp
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.training import pretraining
 from solo_bayesncl.training.seeding import SeededSteps
@@ -123,6 +124,13 @@ def measure(case: Case) -> dict[str, list[float]]:
     return times
 
 
+def gating_head_seconds() -> float:
+    """Forward and backward pass of the recipe's gating head alone, which BayesNCL cannot avoid."""
+    head, feats = mlp(512, 2048, 256), torch.randn(256, 512)
+    times = alternate({"head": lambda: head(feats).sum().backward()}, clock=time.process_time)
+    return statistics.median(times["head"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
@@ -144,6 +152,9 @@ def main() -> None:
             what = f"step of {method} against {other}, {case.backbone}"
             note = f"{statistics.median(times[method]):.3g} s, threads: {args.threads}"
             rows.append(Row(what, value, spread, goal, note=note))
+        share = 100 * gating_head_seconds() / statistics.median(times["ncl"])
+        what = f"gating head alone, of a step of ncl, {case.backbone}"
+        rows.append(Row(what, share, unit="%"))
     write_rows("step_ratio", rows)
 
 
