@@ -1,7 +1,7 @@
 """Time of an evaluation relative to the pass of its images through the model, and its memory.
 
     python benchmarks/evaluation.py [--train 5679] [--val 1911] [--classes 99] [--threads 2]
-                                    [--rounds 3] [--cpu-time] [--tiny]
+                                    [--rounds 2] [--cpu-time] [--tiny]
 
 Makes images of 32 px and BayesNCL runs with random weights, of resnet18 with solo-learn's stem for
 CIFAR (3 x 3 convolution, no pooling) and with ImageNet's, which costs a tenth at 32 px. They are
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--val", type=int, default=1911, help="images")
     parser.add_argument("--classes", type=int, default=99)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true", help="of the process, for busy machines")
     parser.add_argument("--tiny", action="store_true", help="few images, to try the script")
     args = parser.parse_args(arguments)
