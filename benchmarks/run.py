@@ -57,14 +57,16 @@ def rows_of(content: dict) -> list[Row]:
 
 def page(found: dict[str, dict]) -> str:
     """Machine and tables as Markdown."""
-    machines = {json.dumps(content["machine"]): content["machine"] for content in found.values()}
-    parts = [
-        ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None) + "\n"
-        for machine in machines.values()
-    ]
+    machines = [content["machine"] for content in found.values()]
+    lines = {
+        ", ".join(f"{k} {v}" for k, v in machine.items() if v is not None and k != "threads")
+        for machine in machines
+    }
+    parts = [f"{line}\n" for line in sorted(lines)]
     for name, content in found.items():
-        parts.append(f"### {BENCHMARKS[name]} (`python benchmarks/{name}.py`)\n")
-        parts.append(table(rows_of(content)) + "\n")
+        threads = content["machine"]["threads"]
+        command = f"`python benchmarks/{name}.py`, {threads} thread{'s' if threads > 1 else ''}"
+        parts.append(f"### {BENCHMARKS[name]} ({command})\n\n{table(rows_of(content))}\n")
     return "\n".join(parts)
 
 
