@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 from solo_bayesncl.report.figures.style import RC, STYLES
 
@@ -50,5 +51,13 @@ def _draw_panel(axes: Axes, panel: dict) -> None:
                   linestyle=look.line)  # fmt: skip
     axes.set(title=panel["title"], xlabel=panel["x"], ylabel=panel["y"], xscale="log", yscale="log")
     axes.set_xticks(panel["sizes"], map(str, panel["sizes"]), fontsize=7)
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
+    # a factor of two in both directions, or what hardly changes would seem to
+    drawn = [y for values in panel["lines"].values() for y in values if y is not None]
+    axes.set_ylim(min(drawn) / 2, 2 * max(drawn))
+    axes.yaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5) if max(drawn) < 50 * min(drawn) else (1,))
+    )
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(fontsize=7)

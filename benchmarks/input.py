@@ -256,8 +256,8 @@ def main() -> None:
         size, batches = (4, 2) if tiny else (32, 5)
         of_photos, per_core = photo_rows(folder / "photos", size, batches, rounds)
     growth = [
-        panel("`batch`, one core", "batch size", "images/s", by_size, batch="images/s"),
-        panel("`batch`, a core each", "processes", "images/s", by_processes, batch="images/s"),
+        panel("batch, one core", "batch size", "images/s", by_size, batch="images/s"),
+        panel("batch, a core each", "processes", "images/s", by_processes, batch="images/s"),
     ]
     write_rows("input", rows + of_photos, growth=growth, photos_per_core=per_core)
 
