@@ -84,7 +84,7 @@ dist: $(READY) ## build sdist and wheel into dist/ and check them
 demo: $(READY) ## compare three methods over two seeds on generated data; HTML report (10 minutes)
 	$(BIN)/solo-bayesncl demo
 
-bench: $(READY) ## run the benchmarks and write bench/table.md (30 minutes on a quiet machine)
+bench: $(READY) ## run the benchmarks and write bench/table.md (20 minutes on a quiet machine)
 	$(BIN)/python benchmarks/run.py
 
 gpu: $(READY) ## run the GPU tests and write the table gpu/table.md (10 minutes)

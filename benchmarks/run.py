@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, each in a process of its own: `make bench` (30 minutes).
+"""All benchmarks, one after the other, each in a process of its own: `make bench` (20 minutes).
 
     python benchmarks/run.py [NAME ...] [--tiny] [--docs]
 

@@ -96,24 +96,33 @@ def train(cfg, device: str, steps: int) -> Clock:
     model = pretraining.build(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
+    clock = Clock(device)
+    trainer = trainer_without_files(cfg, clock)
+    trainer.fit(model, Batches(random_batch(cfg, device), WARMUP + steps))
+    return clock
+
+
+def random_batch(cfg, device: str) -> list:
+    """A batch of a prepared recipe: indexes, two crops, targets."""
     size, pixels = cfg.optimizer.batch_size, cfg.augmentations[0].crop_size
     crops = [torch.randn(size, 3, pixels, pixels, device=device) for _ in range(2)]
     targets = torch.randint(0, cfg.data.num_classes, (size,), device=device)
-    batch = [torch.arange(size, device=device), crops, targets]
-    clock = Clock(device)
-    trainer = adapter().pl.Trainer(
+    return [torch.arange(size, device=device), crops, targets]
+
+
+def trainer_without_files(cfg, callback):
+    """Lightning's trainer for one epoch of a prepared recipe, which writes and shows nothing."""
+    return adapter().pl.Trainer(
         accelerator=cfg.accelerator,
         devices=1,
         precision=adapter().precision(cfg.precision),
         max_epochs=1,
         logger=False,
-        callbacks=[clock, SeededSteps(cfg.seed)],
+        callbacks=[callback, SeededSteps(cfg.seed)],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(model, Batches(batch, WARMUP + steps))
-    return clock
 
 
 def milliseconds(step: Callable[[], object], device: str) -> float:

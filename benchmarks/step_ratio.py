@@ -25,14 +25,13 @@ from typing import NamedTuple
 
 import torch
 from ratios import Row, alternate, quartiles, ratio, write_rows
-from step import TINY, Batches
+from step import TINY, Batches, random_batch, trainer_without_files
 from torch import nn
 
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.nn import mlp
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.training import pretraining
-from solo_bayesncl.training.seeding import SeededSteps
 
 SETTINGS = ("accelerator=cpu", "precision=32-true", "optimizer.batch_size=128")
 METHODS = ("simclr", "ncl", "bayesncl")
@@ -62,21 +61,8 @@ class Steps(adapter().pl.callbacks.Callback):
     def __init__(self, model: nn.Module, cfg, count: int):
         self._asked, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._error: BaseException | None = None
-        size, pixels = cfg.optimizer.batch_size, cfg.augmentations[0].crop_size
-        crops = [torch.randn(size, 3, pixels, pixels) for _ in range(2)]
-        targets = torch.randint(0, cfg.data.num_classes, (size,))
-        trainer = adapter().pl.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=1,
-            logger=False,
-            callbacks=[self, SeededSteps(cfg.seed)],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        loader = Batches([torch.arange(size), crops, targets], count)
-        thread = threading.Thread(target=self._fit, args=(trainer, model, loader), daemon=True)
+        fit = trainer_without_files(cfg, self), model, Batches(random_batch(cfg, "cpu"), count)
+        thread = threading.Thread(target=self._fit, args=fit, daemon=True)
         thread.start()
 
     def _fit(self, trainer, model: nn.Module, loader: Batches) -> None:

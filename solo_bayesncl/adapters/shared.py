@@ -7,10 +7,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from solo_bayesncl.adapters.datasets import NAMED
 from solo_bayesncl.errors import InputError
@@ -35,6 +37,15 @@ def count_classes(cfg: DictConfig) -> DictConfig:
         max(1, len(class_names(cfg.data.train_path))) if named is None else named.num_classes
     )
     return cfg
+
+
+def labels_of(images: Dataset) -> Tensor:
+    """(N,) int64 labels of a data set of solo-learn, without reading its images."""
+    for name in ("targets", "labels"):  # CIFAR, STL-10
+        if hasattr(images, name):
+            return torch.from_numpy(np.asarray(getattr(images, name), dtype=np.int64))
+    samples = images.samples if hasattr(images, "samples") else images._data  # folders, HDF5
+    return torch.tensor([sample[-1] for sample in samples])
 
 
 def patch_metrics(base: ModuleType, linear: ModuleType) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.adapters.datasets import DOWNLOADED
+from solo_bayesncl.adapters.shared import labels_of
 from solo_bayesncl.data.loaders import labelled_loaders, worker_options
 from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
 from solo_bayesncl.data.unreadable import (
@@ -24,7 +25,7 @@ from solo_bayesncl.evaluation.factors import factors_of
 from solo_bayesncl.evaluation.forward import collect, outputs_by_batch
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.references import reference_embeddings
-from solo_bayesncl.evaluation.training_split import labels_of, training_split, with_indexes
+from solo_bayesncl.evaluation.training_split import training_split, with_indexes
 from solo_bayesncl.precision import resolve_precision
 from solo_bayesncl.recipes.checks import data_errors_as_input_errors
 from solo_bayesncl.runs import Run, load_checkpoint

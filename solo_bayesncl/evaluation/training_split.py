@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from itertools import count, islice
 from math import nan
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from solo_bayesncl.evaluation import probes
 from solo_bayesncl.evaluation.forward import Outputs
@@ -95,12 +93,3 @@ def with_indexes(
     indexes = (index for index in count() if index not in left_out)
     for outputs, labels in batches:
         yield outputs, labels, torch.tensor(list(islice(indexes, len(labels))))
-
-
-def labels_of(images: Dataset) -> Tensor:
-    """(N,) int64 labels of a data set of solo-learn, without reading its images."""
-    for name in ("targets", "labels"):  # CIFAR, STL-10
-        if hasattr(images, name):
-            return torch.from_numpy(np.asarray(getattr(images, name), dtype=np.int64))
-    samples = images.samples if hasattr(images, "samples") else images._data  # folders, HDF5
-    return torch.tensor([sample[-1] for sample in samples])

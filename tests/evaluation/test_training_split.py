@@ -8,10 +8,11 @@ import torch
 from conftest import make_images
 from torch import Tensor
 
+from solo_bayesncl.adapters.shared import labels_of
 from solo_bayesncl.data.folders import ClassFolder
 from solo_bayesncl.evaluation import neighbours, probes
 from solo_bayesncl.evaluation.forward import Outputs
-from solo_bayesncl.evaluation.training_split import labels_of, training_split, with_indexes
+from solo_bayesncl.evaluation.training_split import training_split, with_indexes
 
 CPU = torch.device("cpu")
 BATCH = 16

@@ -13,13 +13,14 @@ from test_methods import batch
 
 import solo_bayesncl
 from solo_bayesncl.__main__ import main
+from solo_bayesncl.adapters.shared import labels_of
 from solo_bayesncl.evaluation import encoding as evaluation
 from solo_bayesncl.evaluation import explanation as explain
 from solo_bayesncl.evaluation.devices import on_device
 from solo_bayesncl.evaluation.forward import collect, outputs_by_batch
 from solo_bayesncl.evaluation.measurement import measure
 from solo_bayesncl.evaluation.options import Options
-from solo_bayesncl.evaluation.training_split import labels_of, training_split, with_indexes
+from solo_bayesncl.evaluation.training_split import training_split, with_indexes
 from solo_bayesncl.methods import METHODS
 from solo_bayesncl.runs.models import load_model
 
