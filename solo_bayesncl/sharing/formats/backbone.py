@@ -35,8 +35,8 @@ class TorchvisionFormat(Format):
         if not self.is_resnet:
             raise ArgumentError(
                 "format", self.name,
-                f" holds torchvision's ResNets, not backbone.name={self.backbone_name}. Choose timm "
-                "or safetensors.",
+                f" holds torchvision's ResNets, not backbone.name={self.backbone_name}. Choose "
+                "timm or safetensors.",
             )  # fmt: skip
         return pickled(self.backbone.state_dict())
 
