@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if table["code_threshold"]:
         console.print(
             f"Codes are cut to length {args.code_length:g}: entries above "
-            f"{table['code_threshold']:.4g} are kept."
+            f"{table['code_threshold']:.3g} are kept."
         )
     if described is None:
         console.print(_overview(table, args.top))

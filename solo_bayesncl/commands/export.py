@@ -61,7 +61,7 @@ def _summary(record: dict[str, Any], out: Path) -> str:
     cut = []
     if record["code_threshold"]:
         length, threshold = record["code_length"], record["code_threshold"]
-        cut = [f"Codes are cut to length {length:g}: entries above {threshold:.4g} are kept"]
+        cut = [f"Codes are cut to length {length:g}: entries above {threshold:.3g} are kept"]
     lines = [
         f"Written to {out}; these lines and more are in {out.name}.json",
         *cut,

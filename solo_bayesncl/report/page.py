@@ -12,7 +12,7 @@ from solo_bayesncl.report import page_tables
 from solo_bayesncl.report.browser import browser_json, fields_of
 from solo_bayesncl.report.figures import PANELS, WITH_LEGEND, panel_svgs
 from solo_bayesncl.report.figures.style import styles
-from solo_bayesncl.report.formats import formatted, listed, percent
+from solo_bayesncl.report.formats import listed, percent
 from solo_bayesncl.report.run import Comparison, Runs, by_label
 from solo_bayesncl.text import printable
 
@@ -111,8 +111,7 @@ def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
     ]:
         facts["Warnings"] = " ".join(warnings)
     cuts = [
-        f"codes cut to length {table['code_length']:g}, entries above "
-        f"{formatted(table['code_threshold'], 'number')}"
+        f"codes cut to length {table['code_length']:g}, entries above {table['code_threshold']:.3g}"
         for run in runs
         if (table := run.dimensions or {}).get("code_threshold")
     ]

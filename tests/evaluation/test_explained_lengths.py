@@ -64,10 +64,10 @@ def test_page_and_output_say_which_numbers_are_of_cut_codes(run, images, tmp_pat
     assert evaluations[0] == evaluations[1]
     threshold = json.loads((folders["cut"] / "dimensions.json").read_text())["code_threshold"]
     assert threshold > 0
-    said = f"codes cut to length 1.5, entries above {threshold:.2f}; all other numbers are of codes"
+    said = f"codes cut to length 1.5, entries above {threshold:.3g}; all other numbers are of codes"
     assert said in (folders["cut"] / "report.html").read_text()
     assert "cut to length" not in (folders["plain"] / "report.html").read_text()
-    assert f"Codes are cut to length 1.5: entries above {threshold:.4g} are kept." in printed
+    assert f"Codes are cut to length 1.5: entries above {threshold:.3g} are kept." in printed
     # the threshold is kept with the run, and the image is described as by its encoder
     encoder = solo_bayesncl.load_encoder(run, code_length=1.5)
     assert encoder.code_threshold == threshold

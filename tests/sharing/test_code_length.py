@@ -249,6 +249,9 @@ def test_export_computes_the_cut_codes(run, cut, batches, tmp_path, capsys, form
     with torch.no_grad():
         exec("\n".join(record["usage"]), names)
         torch.testing.assert_close(names["outputs"], cut(batches[1]), atol=1e-4, rtol=1e-4)
+    if format_name == "onnx":
+        metadata = names["session"].get_modelmeta().custom_metadata_map
+        assert float(metadata["code_threshold"]) == cut.code_threshold
 
 
 @pytest.fixture(scope="module")
