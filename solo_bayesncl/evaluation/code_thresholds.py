@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from omegaconf import DictConfig
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from solo_bayesncl import files
-from solo_bayesncl.adapters.shared import labels_of
-from solo_bayesncl.data.loaders import worker_options
+from solo_bayesncl.adapters.shared import labels_of, loader_options
+from solo_bayesncl.data.loaders import has_folders, training_images, worker_options
+from solo_bayesncl.data.transforms import evaluation_transform
 from solo_bayesncl.data.unreadable import ReadableLoader, Reading, UnreadableImages
 from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.evaluation import probes
@@ -52,7 +54,7 @@ def code_threshold(run: Run, code_length: float) -> float:
         InputError: if no threshold is stored and the training images cannot be encoded.
     """
     check_code_length(code_length)
-    data = str(run.cfg.data.get("val_path"))  # by which an evaluation names the run's own data
+    data = _data_of(run)
     known = _stored(run, code_length) | _evaluated(run, code_length)
     if data not in known:
         model = load_model(run)
@@ -76,6 +78,11 @@ def code_threshold(run: Run, code_length: float) -> float:
             store_threshold(run, data, code_length, known[data])
     warn_unless_reached(code_length, known[data])
     return known[data]
+
+
+def _data_of(run: Run) -> str:
+    """The run's own data as an evaluation names them; without validation images, its training."""
+    return str(run.cfg.data.get("val_path") or run.cfg.data.get("train_path"))
 
 
 def threshold_of(train_codes: Tensor, code_length: float) -> float:
@@ -118,18 +125,31 @@ def store_threshold(run: Run, data: str, code_length: float, threshold: float) -
         )  # fmt: skip
 
 
-def _training_codes(run: Run, model: torch.nn.Module) -> Tensor:
+def _training_codes(run: Run, model: nn.Module) -> Tensor:
     """(R, D) codes, on the CPU, of the images that an evaluation of the run finds thresholds on."""
-    device = Options().torch_device
-    loader, _ = evaluation_loaders(run.cfg, Options())
-    rows = probes.training_rows(labels_of(loader.dataset)).tolist()
-    chosen = DataLoader(loader.dataset, loader.batch_size, sampler=rows, **worker_options(loader))
-    readable = ReadableLoader.like(chosen, UnreadableImages(Reading.of(run.cfg.data)))
-    _logger.info("Encoding %d training images of %s, once.", len(rows), run.folder)
-    precision = resolve_precision(Options().precision, run.cfg.get("precision"), device)
-    batches = outputs_by_batch(model, readable, device, precision, "training images")
     with data_errors_as_input_errors(run.cfg):
+        loader = _training_loader(run.cfg)
+        rows = probes.training_rows(labels_of(loader.dataset)).tolist()
+        _logger.info("Encoding %d training images of %s, once.", len(rows), run.folder)
+        chosen = DataLoader(
+            loader.dataset, loader.batch_size, sampler=rows, **worker_options(loader)
+        )
+        readable = ReadableLoader.like(chosen, UnreadableImages(Reading.of(run.cfg.data)))
+        device = Options().torch_device
+        precision = resolve_precision(Options().precision, run.cfg.get("precision"), device)
+        batches = outputs_by_batch(model, readable, device, precision, "training images")
         return torch.cat([outputs["codes"].cpu() for outputs, _ in batches])
+
+
+def _training_loader(cfg: DictConfig) -> DataLoader:
+    """Of all training images without augmentation; folders need neither labels nor validation."""
+    if not has_folders(cfg):
+        return evaluation_loaders(cfg, Options())[0]
+    path = cfg.data.get("train_path")
+    if path is None or not Path(path).exists():
+        raise InputError(f"data.train_path={path} does not exist.")
+    transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
+    return DataLoader(training_images(cfg, transform), **loader_options(cfg))
 
 
 def _evaluated(run: Run, code_length: float) -> dict[str, float]:

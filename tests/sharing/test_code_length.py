@@ -76,12 +76,10 @@ def edited(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def without_data(run):
-    """The run after its data have gone."""
+def with_data(run, **settings):
+    """Changes the section `data` of a run's record."""
     data = json.loads((run / "args.json").read_text())["data"]
-    paths = {"train_path": "/gone/train", "val_path": "/gone/val"}
-    edited(run / "args.json", data=data | paths)
-    return run
+    edited(run / "args.json", data=data | settings)
 
 
 def with_threshold(run, value):
@@ -171,7 +169,7 @@ def test_comparison_s_evaluation_lies_above_the_run(trained, tmp_path):
 def test_without_data_the_message_names_the_command_that_stores_a_threshold(
     run, images, threshold, warnings
 ):
-    without_data(run)
+    with_data(run, train_path="/gone/train", val_path="/gone/val")
     with pytest.raises(InputError, match="/gone/train does not exist") as caught:
         solo_bayesncl.load_encoder(run, code_length=2)
     (checkpoint,) = run.glob("*.ckpt")
@@ -180,6 +178,16 @@ def test_without_data_the_message_names_the_command_that_stores_a_threshold(
     assert main(command.replace("DIR", str(images)).split()) == 0
     assert solo_bayesncl.load_encoder(run, code_length=2).code_threshold == threshold
     assert f"its threshold was found on those of {images}" in warnings.text
+
+
+def test_images_without_labels_are_enough(run, images, threshold, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(sorted((images / "train").glob("*/*.png"))):
+        shutil.copy(path, flat / f"{number:02}.png")
+    with_data(run, train_path=str(flat), val_path=None, no_labels=True)
+    found = solo_bayesncl.load_encoder(run, code_length=2).code_threshold
+    assert found == pytest.approx(threshold, abs=1e-6)
 
 
 def test_codes_shorter_than_the_length_stay_as_they_are(run, plain, batches, warnings):
