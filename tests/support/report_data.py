@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from solo_bayesncl.comparison.sentences import sentences
 from solo_bayesncl.comparison.statistics import compare
-from solo_bayesncl.metrics import mutual_information, per_dimension
+from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, LENGTHS
+from solo_bayesncl.metrics import mutual_information, per_dimension, summary
 
 METHODS = ("simclr", "ncl", "bayesncl")
 SEEDS = (0, 1)
@@ -62,7 +63,10 @@ def build_run(
     }
     _thumbnails(rng, [tile["label"] for tile in tiles]).save(folder / "thumbnails.jpg", quality=85)
     write(folder / "dimensions.json", record)
-    write(folder / "evaluation.json", _evaluation(rng, method, seed, rows, gated, dims, samples))
+    evaluation = _evaluation(rng, method, seed, rows, gated, dims, samples)
+    best = evaluation["accuracy"]["knn_codes"]
+    evaluation["code_lengths"] = _code_lengths(torch.tensor(codes), torch.tensor(labels), best)
+    write(folder / "evaluation.json", evaluation)
     write(folder / "args.json", _settings(method, seed))
     (folder / "metrics.csv").write_text(_curves(rng, method, gated))
 
@@ -225,6 +229,32 @@ def _evaluation(rng, method, seed, rows, gated, dims, samples) -> dict:
         },
         "versions": {"python": "3.11.7", "torch": "2.9.0"},
     }
+
+
+def _code_lengths(codes: torch.Tensor, labels: torch.Tensor, best: float) -> dict[str, dict]:
+    """The metrics of the codes at each length; accuracies approach `best` with the length."""
+    whole = float((codes > 0).sum(dim=1).double().mean())
+    result = {}
+    for name in (*map(str, LENGTHS), AS_TRAINED):
+        kept, length, threshold = codes, whole, None
+        if name != AS_TRAINED:
+            length = int(name)
+            threshold = float(codes.flatten().sort(descending=True).values[length * len(codes)])
+            kept = codes * (codes > threshold)
+        numbers = {name: float(value) for name, value in summary(kept, labels).items()}
+        numbers |= {"empty": float((kept == 0).all(dim=1).double().mean())}
+        numbers |= {"shuffled_label_null": 0.2, "threshold": threshold}
+        numbers |= {"knn": best * (1 - 0.4 / (1 + length)), "probe": best * (1 - 0.5 / (1 + length))}
+        kept_names = (
+            "threshold", "code_length", "empty", "semantic_consistency", "shuffled_label_null",
+            "adjusted_consistency", "paired_dims", "weighted_consistency", "active_dims", "knn",
+            "probe",
+        )  # fmt: skip
+        reached = name == AS_TRAINED or whole > length
+        result[name] = {
+            key: numbers[key] if reached or key == "threshold" else None for key in kept_names
+        }
+    return result
 
 
 def _settings(method: str, seed: int) -> dict:
