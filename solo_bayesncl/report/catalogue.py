@@ -134,7 +134,7 @@ _ACCURACIES = (
     Metric("linear_backbone_top5", "linear probe top-5, backbone", "percent", "higher", TABLES),
     Metric("knn_backbone", "kNN top-1, backbone", "percent", "higher", SENTENCES),
     Metric("online_classifier", "online linear classifier top-1", "percent", "higher", TABLES),
-    # as trained, tables show the kNN of `_OF_EACH_LENGTH`, which has the same neighbours as cut
+    # as trained, tables show the kNN of `OF_EACH_LENGTH`, which has the same neighbours as cut
     Metric("knn_codes", "kNN top-1, codes", "percent", "higher"),
     Metric("probe_codes", "linear probe top-1, codes", "percent", "higher", FIGURE),
 )
@@ -148,7 +148,7 @@ _SHOWN_AT_LENGTH = {
     "active_dims": TABLES,
     "code_length": FOLDED,
 }
-_OF_EACH_LENGTH = (
+OF_EACH_LENGTH = (
     *(
         replace(metric, shown=_SHOWN_AT_LENGTH[metric.name], about_gates=False)
         for metric in _OF_EACH_SPACE
@@ -191,7 +191,7 @@ def _at(length: str, metric: Metric) -> Metric:
 
 
 _AT_LENGTHS = tuple(
-    _at(str(length), metric) for length in (AS_TRAINED, *LENGTHS) for metric in _OF_EACH_LENGTH
+    _at(str(length), metric) for length in (AS_TRAINED, *LENGTHS) for metric in OF_EACH_LENGTH
 )
 
 
@@ -215,7 +215,7 @@ METRICS: tuple[Metric, ...] = (
 
 # numbers that a comparison adds to its evaluations, see `comparison.equal_knn`
 AT_EQUAL_KNN = (
-    Metric("level", "kNN top-1, codes, that all methods reach", "percent", None, TABLES,
+    Metric("level", "kNN top-1, codes, common level", "percent", None, TABLES,
            place=("equal_knn",), common=True),
     Metric("adjusted_consistency", "chance-adjusted consistency at equal kNN", "share", "higher",
            SENTENCES, place=("equal_knn",)),

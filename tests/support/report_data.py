@@ -13,7 +13,13 @@ from PIL import Image, ImageDraw
 from solo_bayesncl.comparison.sentences import sentences
 from solo_bayesncl.comparison.statistics import compare
 from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, LENGTHS
-from solo_bayesncl.metrics import mutual_information, per_dimension, summary
+from solo_bayesncl.metrics import (
+    apply_cut,
+    cut_threshold,
+    mutual_information,
+    per_dimension,
+    summary,
+)
 
 METHODS = ("simclr", "ncl", "bayesncl")
 SEEDS = (0, 1)
@@ -171,6 +177,7 @@ def _space(rows: list[dict], blur: float) -> dict:
         "active_dims": sum(map(bool, supports)),
         "dead_dims": sum(not support for support in supports),
         "code_length": sum(row["density"] for row in rows) * (1 + blur),
+        "non_negative_ratio": 1.0,
         "activation_sparsity": 1 - _mean(rows, "density") * (1 + blur / 2),
         "effective_rank": 21.7,
         "orthogonality_mean": 0.00042,
@@ -233,28 +240,30 @@ def _evaluation(rng, method, seed, rows, gated, dims, samples) -> dict:
 
 def _code_lengths(codes: torch.Tensor, labels: torch.Tensor, best: float) -> dict[str, dict]:
     """The metrics of the codes at each length; accuracies approach `best` with the length."""
-    whole = float((codes > 0).sum(dim=1).double().mean())
-    result = {}
-    for name in (*map(str, LENGTHS), AS_TRAINED):
-        kept, length, threshold = codes, whole, None
-        if name != AS_TRAINED:
-            length = int(name)
-            threshold = float(codes.flatten().sort(descending=True).values[length * len(codes)])
-            kept = codes * (codes > threshold)
-        numbers = {name: float(value) for name, value in summary(kept, labels).items()}
-        numbers |= {"empty": float((kept == 0).all(dim=1).double().mean())}
-        numbers |= {"shuffled_label_null": 0.2, "threshold": threshold}
-        numbers |= {"knn": best * (1 - 0.4 / (1 + length)), "probe": best * (1 - 0.5 / (1 + length))}
-        kept_names = (
-            "threshold", "code_length", "empty", "semantic_consistency", "shuffled_label_null",
-            "adjusted_consistency", "paired_dims", "weighted_consistency", "active_dims", "knn",
-            "probe",
+
+    def measured(codes: torch.Tensor, threshold: float | None) -> dict[str, float | None]:
+        numbers = {name: float(value) for name, value in summary(codes, labels).items()}
+        names = (
+            "code_length", "semantic_consistency", "adjusted_consistency", "paired_dims",
+            "weighted_consistency", "active_dims",
         )  # fmt: skip
-        reached = name == AS_TRAINED or whole > length
-        result[name] = {
-            key: numbers[key] if reached or key == "threshold" else None for key in kept_names
+        lost = 1 / (1 + numbers["code_length"])
+        return {
+            **{name: numbers[name] for name in names},
+            "shuffled_label_null": 0.2,
+            "threshold": threshold,
+            "empty": float((codes == 0).all(dim=1).double().mean()),
+            "knn": best * (1 - 0.4 * lost),
+            "probe": best * (1 - 0.5 * lost),
         }
-    return result
+
+    as_trained = measured(codes, None)
+    thresholds = {str(length): cut_threshold(codes, length) for length in LENGTHS}
+    at_lengths = {
+        name: measured(apply_cut(codes, t), t) if t else dict.fromkeys(as_trained)
+        for name, t in thresholds.items()
+    }
+    return {**at_lengths, AS_TRAINED: as_trained}
 
 
 def _settings(method: str, seed: int) -> dict:
