@@ -113,8 +113,12 @@ def _difference(values: list[float | None], others: list[float | None]) -> dict[
     pairs = zip(values, others, strict=True)
     result = interval([a - b for a, b in pairs if a is not None and b is not None])
     significant = None
-    # counts and accuracies are discrete: equal differences do not show that there is no spread
-    spread = result["sd"] or result["mean"] == 0
-    if result["n"] >= SEEDS_TO_JUDGE and spread:
+    if result["n"] >= SEEDS_TO_JUDGE and (_has_spread(result) or result["mean"] == 0):
         significant = result["low"] > 0 or result["high"] < 0
     return {**result, "significant": significant}
+
+
+def _has_spread(difference: dict[str, Any]) -> bool:
+    """Counts and accuracies are discrete: equal differences do not show that there is no spread."""
+    rounding = 1e-9 * abs(difference["mean"])
+    return difference["sd"] > rounding

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, LENGTHS
-from solo_bayesncl.report.figures.style import Panel, percent_ticks, set_unit, styles
+from solo_bayesncl.report.figures.style import MUTED, Panel, percent_ticks, set_unit, styles
 from solo_bayesncl.report.run import Comparison, Runs
 
 CONSISTENCIES = {
@@ -24,13 +24,13 @@ Point = dict[str, Any]
 
 def length_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Panel]:
     """A panel per consistency."""
+    summaries = (comparison or {}).get("summary", {})
+    of_methods = (summary.get("equal_knn.level", {}).get("mean") for summary in summaries.values())
+    levels = [level for level in of_methods if level is not None]
     for name, title in CONSISTENCIES.items():
-        lines = {
-            method: _points(summary, name)
-            for method, summary in (comparison or {}).get("summary", {}).items()
-        }
+        lines = {method: _points(summary, name) for method, summary in summaries.items()}
         if any(lines.values()):
-            yield Panel(title, partial(_draw_lines, lines=lines))
+            yield Panel(title, partial(_draw_lines, lines=lines, level=max(levels, default=None)))
 
 
 def _points(summary: dict[str, dict[str, Any]], name: str) -> list[Point]:
@@ -43,7 +43,7 @@ def _points(summary: dict[str, dict[str, Any]], name: str) -> list[Point]:
     return [point for point in points if point["y"]["n"] == points[0]["y"]["n"]]
 
 
-def _draw_lines(axes: Axes, lines: dict[str, list[Point]]) -> None:
+def _draw_lines(axes: Axes, lines: dict[str, list[Point]], level: float | None) -> None:
     """Means, open as trained and filled where cut, then their intervals in both directions."""
     drawn = [(lines[method], style) for method, style in styles(lines).items() if lines[method]]
     for points, style in drawn:
@@ -56,13 +56,12 @@ def _draw_lines(axes: Axes, lines: dict[str, list[Point]]) -> None:
     # of two seeds, intervals are so wide that lines would be dots beside them: they are cut off
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     for points, style in drawn:
-        reaches = {
-            f"{axis}err": [(p[axis]["high"] or p[axis]["mean"]) - p[axis]["mean"] for p in points]
-            for axis in "xy"
-        }
+        reaches = {f"{axis}err": [_reach(point[axis]) for point in points] for axis in "xy"}
         line = {"ecolor": style.color, "elinewidth": 1, "alpha": 0.5, "zorder": 1}
         axes.errorbar(*_means(points), **reaches, fmt="none", **line)
     _label_lengths(axes, [point for points, _ in drawn for point in points])
+    if level is not None:
+        axes.axvline(level, color=MUTED, linestyle=":", linewidth=1.2, zorder=1)
     axes.set_xlabel("kNN top-1, codes")
     axes.xaxis.set_major_formatter(percent_ticks("percent"))
     set_unit(axes, "share")
@@ -70,6 +69,10 @@ def _draw_lines(axes: Axes, lines: dict[str, list[Point]]) -> None:
 
 def _means(points: list[Point]) -> tuple[list[float], list[float]]:
     return [p["x"]["mean"] for p in points], [p["y"]["mean"] for p in points]
+
+
+def _reach(summary: dict[str, Any]) -> float:
+    return 0.0 if summary["high"] is None else summary["high"] - summary["mean"]
 
 
 def _label_lengths(axes: Axes, points: list[Point]) -> None:
