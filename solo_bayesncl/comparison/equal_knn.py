@@ -1,4 +1,4 @@
-"""Consistency at equal kNN accuracy: what codes cost at the length that a use of them allows."""
+"""Consistency at equal kNN accuracy: between codes that are as accurate, whatever their length."""
 
 from itertools import pairwise
 from typing import Any
@@ -14,9 +14,9 @@ CONSISTENCIES = ("adjusted_consistency", "weighted_consistency")
 def at_equal_knn(evaluations: dict[str, Evaluation]) -> dict[str, dict[str, float | None]]:
     """The consistency of methods at a kNN accuracy of the codes that all of them reach.
 
-    The level is the highest that every method reaches at some length or as trained; see
-    docs/compare.md for which methods have a say. A value is the highest consistency of a method at
-    this level or above, along the line through its lengths.
+    The level is the highest that every method with non-negative codes and without a warning
+    reaches, at some length or as trained. A value is the highest consistency of a method at this
+    level or above, along the line through its lengths: docs/compare.md has the formulas.
 
     Args:
         evaluations: of each method at one seed.

@@ -56,12 +56,10 @@ def sentences(comparison: dict[str, Any]) -> list[str]:
 
 def _at_equal_length(key: str, differences: dict[str, Difference]) -> str | None:
     """The key of a metric at the headline length, or at the next shorter one of all its seeds."""
-    for length in sorted(LENGTHS, reverse=True):
-        cut = f"code_lengths.{length}.{_DESCRIBED[key]}"
-        if length <= HEADLINE_LENGTH and cut in differences:
-            if differences[cut]["n"] == differences[key]["n"]:
-                return cut
-    return None
+    lengths = (length for length in reversed(LENGTHS) if length <= HEADLINE_LENGTH)
+    keys = (f"code_lengths.{length}.{_DESCRIBED[key]}" for length in lengths)
+    found = (cut for cut in keys if differences.get(cut, {}).get("n") == differences[key]["n"])
+    return next(found, None)
 
 
 def _sentence(

@@ -108,12 +108,14 @@ def length_table(result: dict[str, Any]) -> Table:
 
 
 def length_rows(result: dict[str, Any]) -> tuple[list[str], list[tuple[Metric, list[str]]]]:
-    """Headings, and a row per metric of an evaluation with a cell for each length of the codes."""
+    """Headings, and the rows of metrics that are known at any length, with a cell for each."""
     lengths = result.get("code_lengths") or {}
     rows = []
     for metric in OF_EACH_LENGTH:
-        values = (numbers.get(metric.name) for numbers in lengths.values())
-        rows.append((metric, [metric.label, *(formatted(v, metric.unit) for v in values)]))
+        values = [numbers.get(metric.name) for numbers in lengths.values()]
+        if any(value is not None for value in values):
+            cells = (formatted(value, metric.unit) for value in values)
+            rows.append((metric, [metric.label, *cells]))
     return [length.replace("_", " ") for length in lengths], rows
 
 

@@ -88,7 +88,8 @@ def test_values_are_compared_seed_by_seed_as_any_metric():
     }
     result = compare(runs)
     assert "equal_knn" not in runs["a"][0]
-    assert result["values"]["b"]["equal_knn.adjusted_consistency"] == pytest.approx([0.3, 0.31, 0.32])
+    values = result["values"]["b"]["equal_knn.adjusted_consistency"]
+    assert values == pytest.approx([0.3, 0.31, 0.32])
     assert result["summary"]["a"]["equal_knn.level"]["mean"] == 70.0
     differences = {d["metric"]: d for d in result["differences"]}
     found = differences["equal_knn.adjusted_consistency"]

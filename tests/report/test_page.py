@@ -132,8 +132,7 @@ def test_curves_hold_the_values_of_epochs(reports):
 
 def test_figures_are_saved_for_papers(reports, report_comparison, tmp_path):
     written = figures.save_figures(tmp_path / "figures", reports, report_comparison)
-    names = {"lengths", "comparison", "curves", "gate", "gate_factors", "retrieval", "selection", "factors"}
-    assert {path.stem for path in written} == names
+    assert {path.stem for path in written} == set(figures.PANELS)
     assert {path.suffix for path in written} == {".png", ".svg"}
     assert all(path.stat().st_size > 1000 for path in written)
 

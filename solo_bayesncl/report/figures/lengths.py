@@ -81,7 +81,7 @@ def _label_lengths(axes: Axes, points: list[Point]) -> None:
     markers = to_points * 72 / axes.figure.dpi
     taken = list(markers)
     for point, marker in zip(points, markers, strict=True):
-        place = marker + (0, LABEL_OFFSET)
+        place = marker + np.array((0, LABEL_OFFSET))
         if point["length"] == AS_TRAINED or any(
             np.hypot(*(place - other)) < LABEL_SPACE for other in taken if other is not marker
         ):
