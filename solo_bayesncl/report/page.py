@@ -59,7 +59,7 @@ def write_page(
             if comparison
             else page_tables.run_tables(runs)
         ),
-        legend={label: style.color for label, style in styles(r.label for r in runs).items()},
+        legend=styles(run.label for run in runs),
         figures={
             name: [Markup(svg) for svg in svgs]
             for name in PANELS
