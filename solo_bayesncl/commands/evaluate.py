@@ -69,6 +69,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="largest number of pixels of an image (default: as in training)",
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="without the linear probes of the codes, which take most of the time beside the model",
+    )
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -84,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
     from solo_bayesncl.evaluation import record
     from solo_bayesncl.evaluation.encoding import encode_splits
-    from solo_bayesncl.report.tables import evaluation_table
+    from solo_bayesncl.report.tables import evaluation_table, length_table
     from solo_bayesncl.training.environment import prepare_solo_learn
 
     target = args.out or run_.folder / record.EVALUATION
@@ -93,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     result = record.evaluation_of(encode_splits(args.checkpoint, options))
     # before it is written, which may fail
     console.print(evaluation_table({result["method"]: result}))
+    console.print(length_table(result))
     record.write_evaluation(result, target)
     console.print(f"Written to {target}")
     return 0

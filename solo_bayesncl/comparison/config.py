@@ -91,6 +91,7 @@ class EvaluationSection(ComparisonSection):
     device: str | None = None
     precision: str | None = None
     workers: int | None = None
+    quick: bool | None = None
 
 
 class PrintedSection(ComparisonSection):
