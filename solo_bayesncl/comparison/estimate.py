@@ -6,7 +6,7 @@ An estimate is never a reason to stop: what goes wrong in it is logged.
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ from solo_bayesncl.recipes.machine import fit_to_machine
 
 _logger = logging.getLogger(__name__)
 
-# pixels of training images from which it is worth to measure; the demo, ten minutes on two cores,
-# has a tenth
+# pixels of training images from which measuring is worth a minute or two; the demo, ten minutes on
+# two cores, has a tenth of them
 LONG = 200_000 * 32**2
 # a training step of an image (two views, backward) takes about as long as six forward passes
 FORWARD_PASSES = 6
@@ -60,32 +60,39 @@ class Work:
 
 
 def log_counts(plan: Plan, here: bool = True) -> dict[Job, Work]:
-    """Logs how many runs, epochs and steps are left; returns them where the images are here.
+    """Logs how many runs, epochs and steps are left.
 
     Args:
         plan: of the comparison.
         here: whether this machine is to run it.
+
+    Returns:
+        What is left of each run; nothing where the number of images is not known here.
     """
-    left = [job for job in plan.jobs if jobs.finished(job) is None]
-    if not left:
-        return {}
-    images = _Images()
-    work = {job: _work_of(job, images, here) for job in left}
-    text = f"{_number(len(left), 'run')} to do"
-    if len(left) < len(plan.jobs):
-        text += f", {len(plan.jobs) - len(left)} of {len(plan.jobs)} are finished"
-    known = [one for one in work.values() if one is not None]
-    if len(known) < len(left):
-        _logger.info("%s", text)
-        return {}
+    with _errors_as_warnings():
+        left = [job for job in plan.jobs if jobs.finished(job) is None]
+        if not left:
+            return {}
+        images = _Images()
+        work = {job: _work_of(job, images, here) for job in left}
+        text = f"{_number(len(left), 'run')} to do"
+        if len(left) < len(plan.jobs):
+            text += f", {len(plan.jobs) - len(left)} of {len(plan.jobs)} are finished"
+        known = None not in work.values()
+        _logger.info("%s", f"{text}: {_trainings(work.values())}" if known else text)
+        return work if known else {}
+    return {}
+
+
+def _trainings(work: Iterable[Work]) -> str:
     parts = []
-    for name, key in (("pretraining", ""), ("linear probes", "probe_")):
-        epochs = sum(getattr(one, f"{key}epochs") for one in known)
-        steps = sum(getattr(one, f"{key}steps") for one in known)
+    for name, prefix in (("pretraining", ""), ("linear probes", "probe_")):
+        epochs, steps = (
+            sum(getattr(one, prefix + unit) for one in work) for unit in ("epochs", "steps")
+        )
         if epochs:
             parts.append(f"{_number(epochs, 'epoch')} ({_number(steps, 'step')}) of {name}")
-    _logger.info("%s: %s", text, ", ".join(parts) or "their evaluations")
-    return work
+    return ", ".join(parts) or "their evaluations"
 
 
 def _number(of: int, what: str) -> str:
@@ -94,18 +101,23 @@ def _number(of: int, what: str) -> str:
 
 def estimate(plan: Plan) -> "TimeLeft":
     """Logs what is left to do and, of a long comparison, about how long it takes here."""
-    try:
-        work = log_counts(plan)
-        speeds: dict[str, Speed] = {}
+    work = log_counts(plan)
+    speeds: dict[str, Speed] = {}
+    with _errors_as_warnings():
         if sum(one.steps * one.rows * one.side**2 for one in work.values()) >= LONG:
             _logger.info("measuring how long a few steps of each method take ...")
             speeds = speeds_of({job.method: job for job in work if work[job].steps}.values())
             total = sum(_seconds(work, speeds).values())
             _logger.info("about %s on this machine", in_words(total))
-        return TimeLeft(_seconds(work, speeds))
+    return TimeLeft(_seconds(work, speeds))
+
+
+@contextmanager
+def _errors_as_warnings() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         _logger.warning("how long the comparison takes could not be estimated: %s", error)
-        return TimeLeft({})
 
 
 def _seconds(work: dict[Job, Work], speeds: dict[str, Speed]) -> dict[str, float]:
