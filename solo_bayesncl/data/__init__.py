@@ -1,4 +1,4 @@
-"""How do images get in? Transforms, loaders, single images, and the generated demo data sets."""
+"""How do images get in? Transforms, loaders, single images, and the demo data sets."""
 
 import lazy_loader
 
@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "digits": ["make_digits"],
+        "emoji": ["make_emoji"],
         "folder": ["Summary"],
         "glyphs": ["make_glyphs"],
         "images": ["ImageTransform", "read_image"],
