@@ -15,7 +15,7 @@ __all__ = ["__version__", "load_encoder", "register"]
 def register() -> None:
     """Adds `ncl`, `bayesncl` and `ncl_...`, `bayesncl_...` to `solo.methods.METHODS`.
 
-    Calling it again changes nothing.
+    Also adds `small_resnet` to the backbones. Calling it again changes nothing.
 
     Raises:
         InputError: if no solo-learn is installed.

@@ -51,6 +51,15 @@ def build(method: str, **method_kwargs):
     return model.train()
 
 
+def test_small_resnet_is_the_momentum_network_too():
+    cfg = config_of("bayesncl_mocov2plus")
+    cfg.backbone.name = "small_resnet"
+    model = adapter().build(cfg)
+    assert model.features_dim == 128
+    assert model.momentum_backbone.state_dict().keys() == model.backbone.state_dict().keys()
+    assert torch.equal(*(net.conv1[0].weight for net in (model.backbone, model.momentum_backbone)))
+
+
 def test_every_method_that_solo_learn_has_is_registered_in_both_variants():
     assert {"mocov2plus", "supcon", "nnclr"} <= set(HERE) <= set(adapter().method_names())
     assert set(VARIANTS) <= set(adapter().METHODS)

@@ -63,12 +63,21 @@ def batch(crops: int = 2, size: int = 8, small: int = 0):
     return [torch.zeros(size, dtype=torch.long), images, torch.arange(size) % 6]
 
 
-def test_register_adds_both_methods_once():
-    registry = adapter().METHODS
-    before = dict(registry)
+def test_register_adds_methods_and_backbones_once():
+    registries = adapter().METHODS, adapter().BACKBONES
+    before = [dict(registry) for registry in registries]
     solo_bayesncl.register()
-    assert {"ncl", "bayesncl"} <= set(registry)
-    assert registry == before
+    assert {"ncl", "bayesncl"} <= registries[0].keys()
+    assert "small_resnet" in registries[1]
+    assert [*registries] == before
+
+
+def test_small_resnet_has_four_narrow_stages_without_pooling_before_them():
+    backbone = adapter().backbone("small_resnet", "ncl", {}, cifar_stem=True)
+    assert [info["num_chs"] for info in backbone.feature_info] == [16, 16, 32, 64, 128]
+    assert backbone.forward_features(torch.zeros(2, 3, 32, 32)).shape == (2, 128, 2, 2)
+    assert backbone(torch.zeros(2, 3, 24, 24)).shape == (2, 128)
+    assert sum(parameter.numel() for parameter in backbone.parameters()) < 310_000
 
 
 @pytest.mark.parametrize("method", ["ncl", "bayesncl"])
