@@ -1,12 +1,13 @@
 """The methods in solo-learn's registry: construction, one training step, names, settings."""
 
-from math import isnan
+from math import isnan, log
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import record_log
 from omegaconf import OmegaConf
+from torch import nn
 
 import solo_bayesncl
 from solo_bayesncl.adapters import adapter
@@ -149,6 +150,43 @@ def test_training_step_logs_loss_terms_open_rate_and_empty_codes():
     assert set(model.logged) == logged
     assert 0 < model.logged["train_gate_open_rate"] < 1
     assert model.logged["train_kl_loss"] > 0
+
+
+@pytest.mark.parametrize("method", ["ncl", "bayesncl"])
+def test_training_step_adds_and_logs_the_balance_if_it_has_a_weight(method):
+    without, with_balance = build(method), build(method, balance_weight=0.5)
+    losses = [model.training_step(batch(), 1).item() for model in (without, with_balance)]
+    shares = with_balance.logged["train_balance_loss"]
+    assert -log(16) <= shares < 0
+    assert losses[1] - losses[0] == pytest.approx(0.5 * shares, abs=1e-5)
+
+
+class FixedProjections(nn.Module):
+    """A projector whose output is a parameter; one row has no positive entry."""
+
+    def __init__(self):
+        super().__init__()
+        z = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+        z[3] = -0.1
+        self.z = nn.Parameter(z)
+
+    def forward(self, feats):
+        return self.z + 0 * feats.sum()
+
+
+@pytest.mark.parametrize("method", ["ncl", "bayesncl", "bayesncl_supcon"])
+def test_an_empty_row_learns_only_with_a_min_norm_of_0(method):
+    """As in the official code, where its gradient is 1e12 times that of other rows."""
+    gradients = {}
+    for min_norm in (0.03, 0.0):
+        model = build(method, min_norm=min_norm).train()
+        model.projector = FixedProjections()
+        model.training_step(batch(), 1).backward()
+        gradients[min_norm] = model.projector.z.grad.abs().amax(dim=1)
+    assert gradients[0.03][3] == 0
+    assert gradients[0.0][3] > 1e9
+    others = torch.arange(8) != 3
+    torch.testing.assert_close(gradients[0.0][others], gradients[0.03][others])
 
 
 def test_step_without_a_trainer_is_that_of_a_plain_module():
@@ -341,6 +379,8 @@ def test_objective_receives_every_setting(monkeypatch):
         "sigmoid_temperature": 0.9,
         "use_topk": True,
         "topk_k": 5,
+        "min_norm": 0.01,
+        "balance_weight": 0.2,
     }
     build("bayesncl", **chosen).training_step(batch(), 1)
     assert received == {
@@ -352,6 +392,8 @@ def test_objective_receives_every_setting(monkeypatch):
         "gate_threshold": 0.4,
         "gate_temperature": 0.9,
         "topk_k": 5,
+        "min_norm": 0.01,
+        "balance_weight": 0.2,
     }
 
 
