@@ -1,4 +1,4 @@
-"""How do images get in? Transforms, loaders, single images, and the demo data sets."""
+"""How do images get in? Transforms, loaders, single images, demo data sets, ImageNet-100."""
 
 import lazy_loader
 
@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "emoji": ["make_emoji"],
         "folder": ["Summary"],
         "glyphs": ["make_glyphs"],
+        "imagenet100": ["make_imagenet100"],
         "images": ["ImageTransform", "read_image"],
         "transforms": ["evaluation_transform", "probe_transform"],
     },
