@@ -19,13 +19,15 @@ from tabulate import tabulate
 
 from solo_bayesncl import files
 from solo_bayesncl.comparison.statistics import interval
-from solo_bayesncl.report.formats import MINUS, MISSING, formatted_summary
+from solo_bayesncl.report.formats import MINUS, MISSING, PERCENT, formatted_summary
 from solo_bayesncl.report.run import RunReport
 from solo_bayesncl.report.tables import as_markdown
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/findings.md"
 SETS = ("characters", "digits", "emoji")
 EMPTY_ROWS = "empty-rows"
+# a set's tables
+KINDS = ("as trained", "at equal length", "differences")
 REFERENCE = "ncl"
 # figures of a comparison that the page shows
 FIGURES = {**dict.fromkeys(SETS, ("lengths", "gate")), EMPTY_ROWS: ("curves",)}
@@ -108,7 +110,7 @@ def gate_table(folder: Path, comparisons: dict[str, Comparison]) -> str:
         runs = runs_of(folder, name, comparison, "bayesncl")
         correlation = interval([_rank_correlation(run) for run in runs])
         summaries = _summaries(comparison, "bayesncl", GATE)
-        rows.append([name, *summaries, _short(correlation, "number")])
+        rows.append([name, *summaries, _without_interval(correlation, "number", correlation["n"])])
     return _table(["", *GATE, "rank correlation of frequency and open rate"], rows)
 
 
@@ -126,8 +128,9 @@ def runs_of(folder: Path, name: str, comparison: Comparison, method: str) -> Ite
     """The runs of a method, in the order of their seeds."""
     for run in comparison["runs"][method]:
         record = folder / f"findings-{name}" / run
-        evaluation = next(parent for parent in record.parents if parent.name.startswith("seed-"))
-        yield RunReport.read(evaluation, label=method, record=record)
+        places = (record, *record.parents)
+        evaluated = next(place for place in places if (place / "evaluation.json").is_file())
+        yield RunReport.read(evaluated, label=method, record=record)
 
 
 def _rank_correlation(run: RunReport) -> float:
@@ -142,20 +145,22 @@ def _rank_correlation(run: RunReport) -> float:
 def _summaries(comparison: Comparison, method: str, columns: dict[str, str]) -> list[str]:
     units = {metric["key"]: metric["unit"] for metric in comparison["metrics"]}
     summary = comparison["summary"][method]
+    seeds = len(comparison["seeds"])
     return [
-        _short(summary[key], units[key]) if key in units else MISSING for key in columns.values()
+        _without_interval(summary[key], units[key], seeds) if key in units else MISSING
+        for key in columns.values()
     ]
 
 
-def _short(summary: dict[str, Any], unit: str) -> str:
-    return formatted_summary(summary, unit).split(" [")[0]
+def _without_interval(summary: dict[str, Any], unit: str, seeds: int) -> str:
+    return re.sub(r" \[.*\]", "", formatted_summary(summary, unit, seeds))
 
 
 def _difference(difference: dict[str, Any] | None, unit: str | None) -> str:
     """Mean [low, high], of shares in points of a percent."""
     if difference is None or difference["low"] is None:
         return MISSING
-    scale = 100 if unit == "share" else 1
+    scale = PERCENT.get(unit, 1)
     mean, low, high = (f"{scale * difference[name]:+.1f}" for name in ("mean", "low", "high"))
     text = f"{mean} [{low}, {high}]".replace("-", MINUS)
     return f"**{text}**" if difference["significant"] else text
@@ -170,9 +175,12 @@ def tables(folder: Path, comparisons: dict[str, Comparison]) -> dict[str, str]:
     of_sets = {name: comparisons[name] for name in SETS if name in comparisons}
     found = {}
     for name, comparison in of_sets.items():
-        found[f"{name} as trained"] = summary_table(comparison, AS_TRAINED)
-        found[f"{name} at equal length"] = summary_table(comparison, AT_EQUAL_LENGTH)
-        found[f"{name} differences"] = difference_table(comparison)
+        of_set = (
+            summary_table(comparison, AS_TRAINED),
+            summary_table(comparison, AT_EQUAL_LENGTH),
+            difference_table(comparison),
+        )
+        found |= {f"{name} {kind}": table for kind, table in zip(KINDS, of_set, strict=True)}
     if of_sets:
         found["gate"] = gate_table(folder, of_sets)
     if EMPTY_ROWS in comparisons:
