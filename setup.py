@@ -39,6 +39,7 @@ setup(
     cmdclass={"build_py": BuildWithRecipes},
     package_data={
         RECIPES: ["*/*.yaml", "*/*/*.yaml", "*/*/*/*.yaml"],
+        "solo_bayesncl.data": ["imagenet100.txt"],
         "solo_bayesncl.report": ["page.html.j2", "page.css", "page.js"],
     },
     entry_points={"console_scripts": ["solo-bayesncl = solo_bayesncl.__main__:main"]},
