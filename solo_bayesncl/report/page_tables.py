@@ -19,6 +19,7 @@ from solo_bayesncl.report.catalogue import (
     information_on,
 )
 from solo_bayesncl.report.formats import MISSING, formatted, listed
+from solo_bayesncl.report.printed import COLUMNS, printed_caption, printed_rows
 from solo_bayesncl.report.run import Comparison, RunReport, Runs, by_label, factors_of
 from solo_bayesncl.report.tables import (
     caption,
@@ -62,6 +63,8 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         for metric, (label, *cells) in summary_rows(comparison)
     ]
     tables = [_folded(caption(comparison), ["metric", *comparison["methods"]], rows)]
+    if rows := printed_rows(comparison):
+        tables.append(Table(printed_caption(comparison), [*COLUMNS], rows))
     if comparison["differences"]:
         plotted = {m.key for m in (*METRICS, *AT_EQUAL_KNN) if m.shown >= FIGURE}
         rows = [(metric["key"] in plotted, cells) for metric, cells in difference_rows(comparison)]

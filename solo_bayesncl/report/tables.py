@@ -21,6 +21,7 @@ from solo_bayesncl.report.formats import (
     listed,
     percent,
 )
+from solo_bayesncl.report.printed import COLUMNS, printed_caption, printed_cells, printed_rows
 from solo_bayesncl.report.run import Comparison
 from solo_bayesncl.text import printable
 
@@ -171,6 +172,13 @@ def _side_by_side(columns: Iterable[list[str]], width: int) -> Iterator[list[lis
     yield group
 
 
+def printed_table(comparison: Comparison) -> Table | None:
+    """Printed results beside ours, for the terminal; None where nothing is printed."""
+    if not comparison.get("printed"):
+        return None
+    return _terminal(printed_caption(comparison), COLUMNS[1:], printed_rows(comparison))
+
+
 def _terminal(
     title: str,
     headings: Iterable[str],
@@ -190,8 +198,8 @@ def write_tables(folder: Path, comparison: Comparison) -> None:
 
     `comparison.csv` has a row per metric and method with the value of every seed,
     `differences.csv` one per metric and pair of methods; `comparison.md` and `comparison.tex`
-    hold the headline table (LaTeX needs booktabs and amsmath), and `comparison.md` the differences
-    and the sentences on them.
+    hold the headline table and that of printed results (LaTeX needs booktabs and amsmath), and
+    `comparison.md` the differences and the sentences on them.
     """
     units = {metric["key"]: metric["unit"] for metric in comparison["metrics"]}
     differences = [{**d, "unit": units[d["metric"]]} for d in comparison["differences"]]
@@ -203,7 +211,7 @@ def write_tables(folder: Path, comparison: Comparison) -> None:
 
 
 def _csv_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    rows = []
+    rows, printed = [], printed_cells(comparison)
     for metric in comparison["metrics"]:
         key = metric["key"]
         named = {"metric": key} | {name: metric[name] for name in ("label", "unit", "better")}
@@ -211,7 +219,8 @@ def _csv_rows(comparison: Comparison) -> list[dict[str, Any]]:
             values = zip(comparison["seeds"], comparison["values"][method][key], strict=True)
             by_seed = {f"seed {seed}": value for seed, value in values}
             summary = comparison["summary"][method][key]
-            rows.append({**named, "method": method, **summary, **by_seed})
+            beside = printed.get((key, method), {})
+            rows.append({**named, "method": method, **summary, **beside, **by_seed})
     return rows
 
 
@@ -225,12 +234,19 @@ def markdown(comparison: Comparison) -> str:
     differences = tabulate(rows, columns, tablefmt="github")
     sentences = "\n".join(f"- {as_markdown(sentence)}" for sentence in comparison["sentences"])
     table = _tabulated(comparison, "github", as_markdown)
-    return f"{caption(comparison)}.\n\n{table}\n\n{sentences}\n\n{differences}\n"
+    parts = [f"{caption(comparison)}.", table]
+    if comparison.get("printed"):
+        title = as_markdown(printed_caption(comparison))
+        parts += [f"{title}.", _printed(comparison, "github", as_markdown)]
+    return "\n\n".join([*parts, sentences, differences]) + "\n"
 
 
 def latex(comparison: Comparison) -> str:
     """The headline table as a `tabular` of booktabs."""
     table = _tabulated(comparison, "latex_booktabs", printable)
+    if comparison.get("printed"):
+        title = printable(printed_caption(comparison))
+        table += f"\n\n% {title}.\n{_printed(comparison, 'latex_booktabs', printable)}"
     for symbol, command in {"±": r"$\pm$", "−": r"$-$", "–": "--"}.items():
         table = table.replace(symbol, command)
     return f"% {caption(comparison)}.\n{table}\n"
@@ -241,6 +257,12 @@ def _tabulated(comparison: Comparison, tablefmt: str, as_text: Callable[[str], s
     rows = [[as_text(label), *cells] for label, *cells in _headline(summary_rows(comparison))]
     headings = ["", *map(as_text, comparison["methods"])]
     return tabulate(rows, headings, tablefmt=tablefmt)
+
+
+def _printed(comparison: Comparison, tablefmt: str, as_text: Callable[[str], str]) -> str:
+    """The table of printed results beside ours."""
+    rows = [[*map(as_text, row[:2]), *row[2:]] for row in printed_rows(comparison)]
+    return tabulate(rows, COLUMNS, tablefmt=tablefmt)
 
 
 def as_markdown(text: str) -> str:
