@@ -71,14 +71,14 @@ def _resolved(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def finished(job: Job) -> dict[str, Any] | None:
     """The record of a finished job, None if it is unfinished or its inputs have changed."""
-    record = _trained(job)
+    record = trained(job)
     if record is None or _resolved(record["inputs"]) != _inputs(job):
         return None
     whole = all((job.folder / name).is_file() for name in FINDINGS)
     return record if whole else None
 
 
-def _trained(job: Job) -> dict[str, Any] | None:
+def trained(job: Job) -> dict[str, Any] | None:
     """The record of a job whose training and probe are done, None if their inputs have changed."""
     try:
         record = files.read_json(job.folder / RECORD) or {}
@@ -109,15 +109,15 @@ def _run(job: Job) -> None:
     if finished(job) is not None:
         return
     # written after what it says is complete: training and probe, then the evaluation, too
-    record = _trained(job)
+    record = trained(job)
     if record is None:
         (job.folder / RECORD).unlink(missing_ok=True)
         folder = _pretrain(job)
         linear = _linear(job, folder)
         record = {"run": folder.relative_to(job.folder).as_posix(), "linear": linear}
     inputs = _inputs(job)
-    trained = {part: inputs[part] for part in ("pretrain", "linear")}
-    _write_record(job, record | {"inputs": trained})
+    of_training = {part: inputs[part] for part in ("pretrain", "linear")}
+    _write_record(job, record | {"inputs": of_training})
     prepare_solo_learn()
     with prefix_arguments("evaluation."):
         model = encode_splits(job.folder / record["run"], options_of(job.evaluation))
