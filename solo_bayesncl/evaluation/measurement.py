@@ -1,19 +1,17 @@
 """Everything that is measured on a model's codes, features and gates."""
 
-from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from math import nan
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from solo_bayesncl import metrics
 from solo_bayesncl.evaluation import probes
+from solo_bayesncl.evaluation.code_lengths import LENGTHS, at_code_lengths, thresholds_of
 from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
-from solo_bayesncl.metrics.consistency import shuffled_label_null_of
+from solo_bayesncl.evaluation.guarded import all_nan, nan_unless_finite, with_null
 from solo_bayesncl.metrics.retrieval import retrieval_metrics
-from solo_bayesncl.metrics.statistics import BatchStatistics, statistics_by_class
 from solo_bayesncl.metrics.summary import class_based_summary_of, summary_of
 
 RETRIEVAL_KS = (1, 3, 5, 10)
@@ -36,7 +34,7 @@ def measure(model: EvaluatedModel) -> dict[str, Any]:
         "warnings": model.warnings,
     }
     for space, values in spaces.items():
-        result[space] = on(partial(_with_null, formulas=summary_of), values, val.labels)
+        result[space] = on(partial(with_null, formulas=summary_of), values, val.labels)
         result[space] |= _monosemanticity(model.monosemanticity.get(space))
     average_precision = on(_average_precision, spaces["backbone"], val.labels)
     result["backbone"]["mean_average_precision"] = average_precision
@@ -55,39 +53,9 @@ def measure(model: EvaluatedModel) -> dict[str, Any]:
         "probe_codes": list(selection.values())[-1],
     }
     result["feature_selection"] = selection
+    result["code_lengths"] = _code_lengths(model)
     result["factors"] = {name: _of_factor(model, name) for name in model.factors}
     return result
-
-
-def _nan_unless_finite(measurement: Callable) -> Callable:
-    """Makes every number that a function of tensors returns NaN where one of them is not finite."""
-
-    @wraps(measurement)
-    def guarded(*tensors: Tensor, **settings: Any) -> Any:
-        if probes.are_finite(*tensors):
-            return measurement(*tensors, **settings)
-        # one sample of zeros is enough for the names of the numbers
-        zeros = (tensor.new_zeros(1, *tensor.shape[1:]) for tensor in tensors)
-        return _all_nan(measurement(*zeros, **settings))
-
-    return guarded
-
-
-def _all_nan(numbers: Any) -> Any:
-    if isinstance(numbers, dict):
-        return {name: _all_nan(value) for name, value in numbers.items()}
-    return tuple(map(_all_nan, numbers)) if isinstance(numbers, tuple) else nan
-
-
-@_nan_unless_finite
-def _with_null(
-    values: Tensor, labels: Tensor, formulas: Callable[[BatchStatistics], dict[str, Tensor]]
-) -> dict[str, float]:
-    """The metrics that `formulas` returns, and semantic consistency with shuffled labels."""
-    statistics = statistics_by_class(values, labels)
-    null = shuffled_label_null_of(statistics, generator=torch.Generator().manual_seed(0))
-    numbers = formulas(statistics) | {"shuffled_label_null": null}
-    return {name: float(value) for name, value in numbers.items()}
 
 
 def _monosemanticity(score: metrics.Monosemanticity | None) -> dict[str, float]:
@@ -97,12 +65,12 @@ def _monosemanticity(score: metrics.Monosemanticity | None) -> dict[str, float]:
     }
 
 
-@_nan_unless_finite
+@nan_unless_finite
 def _average_precision(values: Tensor, labels: Tensor) -> float:
     return float(metrics.mean_average_precision(values, labels))
 
 
-@_nan_unless_finite
+@nan_unless_finite
 def _gate(probs: Tensor, is_open: Tensor) -> dict[str, float]:
     return {
         "mean_open_probability": float(probs.mean()),
@@ -110,12 +78,12 @@ def _gate(probs: Tensor, is_open: Tensor) -> dict[str, float]:
     }
 
 
-@_nan_unless_finite
+@nan_unless_finite
 def _top1(logits: Tensor, labels: Tensor) -> float:
     return 100 * float((logits.argmax(dim=1) == labels).float().mean())
 
 
-@_nan_unless_finite
+@nan_unless_finite
 def _retrieval(codes: Tensor, labels: Tensor) -> tuple[dict[str, dict[str, float]], float]:
     """Precision@k over the 32, 64, ... most active dimensions, and over all; average precision.
 
@@ -138,7 +106,17 @@ def _feature_selection(model: EvaluatedModel) -> dict[str, float]:
         probes.feature_selection, train.codes, train.labels, val.codes, val.labels, train.order
     )
     # The order is that of all training images, not only of those that probes are trained on.
-    return _all_nan(selection) if "codes" in train.not_finite else selection
+    return all_nan(selection) if "codes" in train.not_finite else selection
+
+
+def _code_lengths(model: EvaluatedModel) -> dict[str, dict[str, Any]]:
+    train, val = model.train, model.val
+    thresholds = dict(zip(map(str, LENGTHS), thresholds_of(train, LENGTHS), strict=True))
+    lengths = model.on_device(
+        partial(at_code_lengths, thresholds=thresholds),
+        train.codes, train.labels, val.codes, val.labels,
+    )  # fmt: skip
+    return all_nan(lengths) if "codes" in model.not_finite else lengths
 
 
 def _of_factor(model: EvaluatedModel, name: str) -> dict[str, Any]:
@@ -147,7 +125,7 @@ def _of_factor(model: EvaluatedModel, name: str) -> dict[str, Any]:
     result: dict[str, Any] = {"kind": factor.kind, "levels": factor.num_levels}
     if not factor.known.all():
         result["samples"] = len(factor.levels)
-    class_based = partial(_with_null, formulas=class_based_summary_of)
+    class_based = partial(with_null, formulas=class_based_summary_of)
     for space, values in model.spaces.items():
         values = factor.select(values)
         result[space] = model.on_device(class_based, values, factor.levels)

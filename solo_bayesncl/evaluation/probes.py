@@ -69,8 +69,25 @@ def _fit(
     return probe
 
 
-def _accuracy(probe: LogisticRegression, codes: Tensor, labels: Tensor) -> float:
-    return 100 * float((probe.predict(codes) == labels).double().mean())
+class WarmStartedProbe:
+    """A linear probe that starts each time from the weights of the last time."""
+
+    def __init__(self):
+        self._fitted: LogisticRegression | None = None
+
+    def accuracy(
+        self, train_codes: Tensor, train_labels: Tensor, val_codes: Tensor, val_labels: Tensor
+    ) -> float:
+        """Accuracy on the validation split in percent.
+
+        nan if training has a single class or codes are not finite. Arguments as for
+        `feature_selection`; the first dimensions are those of the last time.
+        """
+        if not _are_usable(train_labels, train_codes, val_codes):
+            return float("nan")
+        self._fitted = _fit(train_codes, train_labels, self._fitted)
+        hits = self._fitted.predict(val_codes) == val_labels
+        return 100 * float(hits.double().mean())
 
 
 def training_rows(labels: Tensor, most: int = MAX_ROWS) -> Tensor:
@@ -130,9 +147,10 @@ def feature_selection(
         return dict.fromkeys(map(str, sizes), float("nan"))
     if order is None:
         order = train_codes.mean(dim=0).argsort(descending=True, stable=True)
-    accuracies, probe = {}, None
-    for size in progress(sizes, "linear probes of the codes"):
-        dims = order[:size]
-        probe = _fit(train_codes[:, dims], train_labels, start=probe)
-        accuracies[str(size)] = _accuracy(probe, val_codes[:, dims], val_labels)
-    return accuracies
+    probe = WarmStartedProbe()
+    return {
+        str(size): probe.accuracy(
+            train_codes[:, order[:size]], train_labels, val_codes[:, order[:size]], val_labels
+        )
+        for size in progress(sizes, "linear probes of the codes")
+    }

@@ -19,7 +19,7 @@ EVALUATION = "evaluation.json"
 FINDINGS = (*FILES, EVALUATION)
 
 # increased whenever the same model and options start to give other numbers or files
-FORMAT = 6
+FORMAT = 7
 
 
 def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:

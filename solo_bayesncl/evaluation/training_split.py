@@ -21,6 +21,7 @@ class TrainingSplit:
 
     Attributes:
         codes: (R, D) of the images that `probes.training_rows` chooses, on the CPU, in their order.
+        feats: (R, F) backbone features of these images.
         labels: (R,) int64 of these images.
         order: (D,) dimensions of the codes, those of largest mean activation on all images first.
         knn_accuracy: space -> percent for the validation split, nan where undefined.
@@ -28,6 +29,7 @@ class TrainingSplit:
     """
 
     codes: Tensor
+    feats: Tensor
     labels: Tensor
     order: Tensor
     knn_accuracy: dict[str, float]
@@ -42,8 +44,8 @@ def training_split(
 ) -> TrainingSplit:
     """Reduces the outputs for a training split, batch by batch.
 
-    Holds, on the device, the codes of at most `probes.MAX_ROWS` images and what `Neighbours` does,
-    however many batches there are.
+    Holds, on the device, the outputs of at most `probes.MAX_ROWS` images and what `Neighbours`
+    does, however many batches there are.
 
     Args:
         batches: outputs, by the names of `Outputs`; labels; and indexes, on the CPU, of the images
@@ -58,7 +60,8 @@ def training_split(
         {space: getattr(val, output).to(device) for space, output in SPACES.items()}, val.labels
     )
     sums = dict.fromkeys(SPACES, 0)
-    codes, code_labels = [], []
+    chosen_rows: dict[str, list[Tensor]] = {space: [] for space in SPACES}
+    chosen_labels = []
     for outputs, labels, indexes in batches:
         rows = {space: outputs[output].to(device) for space, output in SPACES.items()}
         neighbours.update(rows, labels)
@@ -66,12 +69,14 @@ def training_split(
             # in float64, in which finite values of float32 do not overflow
             sums[space] = sums[space] + values.sum(dim=0, dtype=torch.float64)
         places = chosen[indexes].nonzero().squeeze(1)
-        codes.append(rows["codes"][places.to(device, non_blocking=True)])
-        code_labels.append(labels[places])
+        for space, values in rows.items():
+            chosen_rows[space].append(values[places.to(device, non_blocking=True)])
+        chosen_labels.append(labels[places])
     not_finite = {space for space, total in sums.items() if not total.isfinite().all()}
     return TrainingSplit(
-        codes=torch.cat(codes).cpu(),
-        labels=torch.cat(code_labels),
+        codes=torch.cat(chosen_rows["codes"]).cpu(),
+        feats=torch.cat(chosen_rows["backbone"]).cpu(),
+        labels=torch.cat(chosen_labels),
         order=sums["codes"].argsort(descending=True, stable=True).cpu(),
         knn_accuracy={
             space: nan if space in not_finite else accuracy

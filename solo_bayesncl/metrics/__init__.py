@@ -37,6 +37,7 @@ from solo_bayesncl.metrics.consistency import (
 from solo_bayesncl.metrics.entropy import semantic_entropy
 from solo_bayesncl.metrics.factors import Levels, levels_of, mutual_information
 from solo_bayesncl.metrics.geometry import Orthogonality, effective_rank, orthogonality
+from solo_bayesncl.metrics.lengths import apply_cut, cut, cut_threshold
 from solo_bayesncl.metrics.monosemanticity import Monosemanticity, monosemanticity
 from solo_bayesncl.metrics.retrieval import mean_average_precision, retrieval_precision
 from solo_bayesncl.metrics.statistics import ACTIVE
@@ -49,6 +50,9 @@ __all__ = [
     "summary",
     "class_based_summary",
     "per_dimension",
+    "cut",
+    "cut_threshold",
+    "apply_cut",
     "semantic_consistency",
     "adjusted_consistency",
     "paired_dims",

@@ -47,8 +47,9 @@ def test_rows_for_the_probes_are_those_chosen_among_all(val, few_rows):
     found = training_split(with_indexes(by_batch(labels), ()), labels, val, CPU)
     rows = probes.training_rows(labels).sort().values
     assert len(rows) == 30
-    everything = torch.cat([batch["codes"] for batch, _ in by_batch(labels)])
-    assert torch.equal(found.codes, everything[rows])
+    for name in ("codes", "feats"):
+        everything = torch.cat([batch[name] for batch, _ in by_batch(labels)])
+        assert torch.equal(getattr(found, name), everything[rows])
     assert torch.equal(found.labels, labels[rows])
 
 
