@@ -82,6 +82,8 @@ setup(
         "h5": ["h5py"],
         # for `export --format onnx`; torch needs onnxscript to write the file
         "onnx": ["onnx", "onnxscript", "onnxruntime"],
+        # for sparse autoencoders as controls of a comparison
+        "controls": ["sae-lens>=6,<7"],
         # for `compare --multirun`: processes on one machine, SLURM jobs
         "launchers": ["hydra-joblib-launcher", "hydra-submitit-launcher"],
         "test": [

@@ -71,10 +71,14 @@ def _for_comparison(overrides: list[str]) -> list[str]:
 
 
 def _sweep(arguments: list[str], plan: Plan) -> None:
-    """One Hydra job per run; the chosen launcher decides where and how many at a time."""
-    methods, seeds = ",".join(map(quote, plan.methods)), ",".join(map(str, plan.seeds))
-    arguments = [f"job.method={methods}", f"job.seed={seeds}", *arguments]
-    run_with_hydra("compare", arguments, run_one, (ComparisonConfig,))
+    """One Hydra job per run; the chosen launcher decides where and how many at a time.
+
+    Controls follow when the runs that they are fitted to are done.
+    """
+    seeds = ",".join(map(str, plan.seeds))
+    for methods in filter(None, (plan.methods, plan.controls)):
+        swept = [f"job.method={','.join(map(quote, methods))}", f"job.seed={seeds}"]
+        run_with_hydra("compare", [*swept, *arguments], run_one, (ComparisonConfig,))
 
 
 def run_one(cfg: DictConfig) -> None:
@@ -112,6 +116,8 @@ def _run(plan: Plan) -> None:
     with as_input_error():
         jobs.check_buildable(plan)
         for number, job in enumerate(plan.jobs, start=1):
+            if job.base is not None and job.base.name in diverged:
+                continue  # there is nothing to fit it to
             if jobs.finished(job) is None:
                 log(f"run {number} of {len(plan.jobs)}: {job.name}")
                 try:

@@ -70,8 +70,9 @@ def summarise(plan: Plan) -> tuple[dict[str, Any], list[RunReport]]:
     Raises:
         InputError: if a run is not finished.
     """
-    evaluations: Evaluations = {method: {} for method in plan.methods}
-    folders: dict[str, list[str]] = {method: [] for method in plan.methods}
+    compared = (*plan.methods, *plan.controls)
+    evaluations: Evaluations = {method: {} for method in compared}
+    folders: dict[str, list[str]] = {method: [] for method in compared}
     settings, reports = {}, []
     for job in progress(plan.jobs, "runs"):
         record = jobs.finished(job)
@@ -86,6 +87,8 @@ def summarise(plan: Plan) -> tuple[dict[str, Any], list[RunReport]]:
         if job.seed == plan.seeds[0]:
             recipe = OmegaConf.to_container(job.cfg, resolve=True)
             settings[job.method] = runs.comparable(recipe)
+            if job.control is not None:
+                settings[job.method]["control"] = job.control
     result = {
         **compare(evaluations),
         **conditions_of(evaluations),

@@ -6,14 +6,17 @@ by a non-negative combination of the dictionary's atoms, of unit length; the wei
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from solo_bayesncl.console import progress
+from solo_bayesncl.errors import InputError
 
 if TYPE_CHECKING:
     from sae_lens import TrainingSAE
@@ -25,12 +28,9 @@ Encoder = Callable[[Tensor], tuple[Tensor, Tensor]]
 BATCH_ROWS = 256
 # Steps without activation after which a dimension of a TopK autoencoder is revived.
 DEAD_AFTER = 100
-NMF_ITERATIONS = 500
 
 
-def fit_topk_sae(
-    rows: Tensor, dims: int, seed: int, *, k: int, steps: int, lr: float
-) -> Encoder:
+def fit_topk_sae(rows: Tensor, dims: int, seed: int, *, k: int, steps: int, lr: float) -> Encoder:
     """TopK sparse autoencoder, whose auxiliary loss revives dead dimensions (Gao et al. 2024).
 
     Args:
@@ -102,18 +102,18 @@ def _fit_sae(
     return encode
 
 
-def fit_nmf(rows: Tensor, dims: int, seed: int, *, l1: float) -> Encoder:
+def fit_nmf(rows: Tensor, dims: int, seed: int) -> Encoder:
     """Non-negative matrix factorisation of the rectified rows.
 
     Args:
-        rows, dims, seed: as above.
-        l1: weight of the L1 penalty on codes and atoms, scikit-learn's `alpha_W`.
+        rows, dims, seed: as above. With as many dimensions as features, the rows themselves are an
+            exact solution.
     """
     from sklearn.decomposition import NMF  # slow to import
     from sklearn.exceptions import ConvergenceWarning
 
-    nmf = NMF(dims, init="random", random_state=seed, max_iter=NMF_ITERATIONS,
-              alpha_W=l1, l1_ratio=1.0)  # fmt: skip
+    init = "nndsvda" if dims <= min(rows.shape) else "random"
+    nmf = NMF(dims, init=init, random_state=seed)
 
     def encode(rows: Tensor) -> tuple[Tensor, Tensor]:
         weights = torch.from_numpy(nmf.transform(_rectified(rows))).to(rows)
@@ -121,11 +121,24 @@ def fit_nmf(rows: Tensor, dims: int, seed: int, *, l1: float) -> Encoder:
         return weights * atoms.norm(dim=1), weights @ atoms
 
     with warnings.catch_warnings():
-        # a factorisation that still improves is as good as the next one
+        # after scikit-learn's 200 iterations, the error hardly falls any more
         warnings.simplefilter("ignore", ConvergenceWarning)
         nmf.fit(_rectified(rows))
     return encode
 
 
-def _rectified(rows: Tensor):
+def _rectified(rows: Tensor) -> np.ndarray:
     return rows.relu().cpu().numpy()
+
+
+# by the name of the kind
+FITS = {"topk_sae": fit_topk_sae, "l1_sae": fit_l1_sae, "nmf": fit_nmf}
+
+
+def require_library(kind: str, key: str) -> None:
+    """Raises `InputError`, naming the setting `key`, where a kind's optional library is missing."""
+    if kind in ("topk_sae", "l1_sae") and importlib.util.find_spec("sae_lens") is None:
+        raise InputError(
+            f'{key}={kind} needs SAELens: pip install "solo-bayesncl[controls]". Without it, only '
+            "kind=nmf is possible."
+        )
