@@ -44,7 +44,6 @@ from solo_bayesncl.evaluation import encoding, forward, measurement, probes
 from solo_bayesncl.evaluation.encoding import encode_splits, evaluation_loaders
 from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 from solo_bayesncl.evaluation.forward import Outputs
-from solo_bayesncl.evaluation.neighbours import Neighbours
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.record import evaluation_of
 from solo_bayesncl.evaluation.training_split import training_split, with_indexes
@@ -141,7 +140,7 @@ def time_rows(run: Path, options: Options, rounds: int, clock: Callable[[], floa
         with clocks.patches:
             clocks.time_reading()
             clocks.time("model", forward, "forward_images")
-            clocks.time("neighbours", Neighbours, "update")
+            clocks.time("code lengths", measurement, "at_code_lengths")
             clocks.time("probes", probes, "feature_selection")
             clocks.time("opening", encoding, "load_model")
             clocks.time("all", sys.modules[__name__], "_evaluate")
@@ -212,8 +211,12 @@ def validation_points(model: EvaluatedModel, sizes: list[int]) -> list[dict[str,
     points = []
     for size in sizes:
         val = random_outputs(size, len(model.classes))
-        of_size = replace(model, val=val, embeddings=val.feats, factors={})
-        with patch.object(probes, "feature_selection", lambda *args, **kwargs: {"8": 0.0}):
+        train = replace(model.train, codes=val.codes, feats=val.feats, labels=val.labels)
+        of_size = replace(model, val=val, train=train, embeddings=val.feats, factors={})
+        with (
+            patch.object(probes, "feature_selection", lambda *args, **kwargs: {"8": 0.0}),
+            patch.object(probes.WarmStartedProbe, "accuracy", lambda *args: 0.0),
+        ):
             cost = _cost(lambda m=of_size: measurement.measure(replace(m)))
         points.append({"validation images": size, **cost})
     return points

@@ -69,6 +69,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="largest number of pixels of an image (default: as in training)",
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="without the linear probes of the codes, which take most of the time beside the model",
+    )
 
 
 def options_of(args: argparse.Namespace) -> Options:

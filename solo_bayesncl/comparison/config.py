@@ -126,6 +126,7 @@ class EvaluationSection(ComparisonSection):
     device: str | None = None
     precision: str | None = None
     workers: int | None = None
+    quick: bool | None = None
 
 
 class JobSection(ComparisonSection):

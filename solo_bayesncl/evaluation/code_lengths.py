@@ -51,6 +51,7 @@ def at_code_lengths(
     val_codes: Tensor,
     val_labels: Tensor,
     thresholds: Mapping[str, float | None],
+    probed: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """What the codes of a validation split are worth at several lengths.
 
@@ -61,6 +62,7 @@ def at_code_lengths(
         val_labels: (M,) int.
         thresholds: name of a length -> threshold of the cut; None for a length that the codes do
             not reach.
+        probed: whether to train linear probes, which take most of the time; NaN otherwise.
 
     Returns:
         Name of the length, and `as_trained` -> numbers, docs/metrics.md defines them. NaN at a
@@ -77,7 +79,7 @@ def at_code_lengths(
             **with_null(val, val_labels, formulas=_numbers_of),
             "empty": float((val == 0).all(dim=1).double().mean()),
             "knn": neighbours.accuracies()["codes"],
-            "probe": probe.accuracy(train, train_labels, val, val_labels),
+            "probe": probe.accuracy(train, train_labels, val, val_labels) if probed else nan,
         }
 
     # long codes first, which those of the next length resemble

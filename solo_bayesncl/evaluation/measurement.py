@@ -102,6 +102,8 @@ def _retrieval(codes: Tensor, labels: Tensor) -> tuple[dict[str, dict[str, float
 
 def _feature_selection(model: EvaluatedModel) -> dict[str, float]:
     train, val = model.train, model.val
+    if model.options.quick:
+        return dict.fromkeys(map(str, probes.selection_sizes(val.codes.size(1))), nan)
     selection = model.on_device(
         probes.feature_selection, train.codes, train.labels, val.codes, val.labels, train.order
     )
@@ -113,7 +115,7 @@ def _code_lengths(model: EvaluatedModel) -> dict[str, dict[str, Any]]:
     train, val = model.train, model.val
     thresholds = dict(zip(map(str, LENGTHS), thresholds_of(train, LENGTHS), strict=True))
     lengths = model.on_device(
-        partial(at_code_lengths, thresholds=thresholds),
+        partial(at_code_lengths, thresholds=thresholds, probed=not model.options.quick),
         train.codes, train.labels, val.codes, val.labels,
     )  # fmt: skip
     return all_nan(lengths) if "codes" in model.not_finite else lengths

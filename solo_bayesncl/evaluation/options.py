@@ -30,6 +30,8 @@ class Options:
         on_corrupt: whether images that cannot be read stop the evaluation or are left out: `stop`
             or `skip`, by default as in training.
         max_image_pixels: largest number of pixels of an image, by default as in training.
+        quick: without the linear probes of the codes, which take most of the time of an evaluation
+            beside the model's.
     """
 
     data: Path | None = None
@@ -41,6 +43,7 @@ class Options:
     reference_weights: Path | None = None
     on_corrupt: str | None = None
     max_image_pixels: int | None = None
+    quick: bool = False
 
     def __post_init__(self):
         check_precision(self.precision)

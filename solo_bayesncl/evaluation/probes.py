@@ -116,6 +116,11 @@ def training_rows(labels: Tensor, most: int = MAX_ROWS) -> Tensor:
     return torch.from_numpy(chosen)
 
 
+def selection_sizes(num_dims: int) -> list[int]:
+    """Numbers of dimensions of `feature_selection`."""
+    return subspace_sizes(num_dims, least=8, most=SELECTIONS)
+
+
 def feature_selection(
     train_codes: Tensor,
     train_labels: Tensor,
@@ -142,7 +147,7 @@ def feature_selection(
         Number of dimensions -> percent, the last being that of all; nan if training has a single
         class or codes are not finite.
     """
-    sizes = subspace_sizes(train_codes.size(1), least=8, most=SELECTIONS)
+    sizes = selection_sizes(train_codes.size(1))
     if not _are_usable(train_labels, train_codes, val_codes):
         return dict.fromkeys(map(str, sizes), float("nan"))
     if order is None:

@@ -236,6 +236,19 @@ def test_evaluate_gives_the_same_twice_and_by_file_as_by_folder(trained, tmp_pat
     assert first == second
 
 
+def test_quick_evaluation_leaves_out_the_linear_probes_of_the_codes_alone(trained, tmp_path):
+    assert main(["evaluate", str(trained), "--out", str(tmp_path / "whole.json")]) == 0
+    assert main(["evaluate", str(trained), "--quick", "--out", str(tmp_path / "quick.json")]) == 0
+    whole, quick = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "quick")
+    )
+    for result in (whole, quick):
+        probes = [result["accuracy"].pop("probe_codes"), *result.pop("feature_selection").values()]
+        probes += [numbers.pop("probe") for numbers in result["code_lengths"].values()]
+        assert any(accuracy is not None for accuracy in probes) == (result is whole)
+    assert quick == whole
+
+
 def test_evaluate_takes_other_data(trained, jpegs, tmp_path):
     out = tmp_path / "other.json"
     assert main(["evaluate", str(trained), "--data", str(jpegs), "--out", str(out)]) == 0

@@ -80,6 +80,13 @@ def test_samples_without_an_entry_are_counted_as_empty():
     assert found["empty"] == pytest.approx(float(empty.double().mean()))
 
 
+def test_probes_can_be_left_out():
+    quick = at_code_lengths(TRAIN, LABELS, VAL, LABELS, {"2": 0.4}, probed=False)["2"]
+    whole = at_code_lengths(TRAIN, LABELS, VAL, LABELS, {"2": 0.4})["2"]
+    assert quick.pop("probe") != whole.pop("probe") > 50
+    assert quick == whole
+
+
 def test_lengths_are_given_in_the_order_asked_for_and_as_trained_last():
     assert list(measured([1, 2, 3])) == ["1", "2", "3", AS_TRAINED]
 
