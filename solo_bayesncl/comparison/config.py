@@ -8,7 +8,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveInt,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -30,7 +29,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
-Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+_FOLDER = r"^\w[\w.-]*$"
+Name = Annotated[str, Field(pattern=_FOLDER)]
 Names = Annotated[
     list[Name],
     Field(min_length=1),
@@ -94,10 +94,10 @@ class Control(ComparisonSection):
     of: str
     kind: Literal["topk_sae", "l1_sae", "nmf"]
     space: Literal["backbone", "codes"] = "backbone"
-    dims: PositiveInt | None = None
-    k: PositiveInt = 8
+    dims: Annotated[int, Field(ge=1)] | None = None
+    k: Annotated[int, Field(ge=1)] = 8
     l1: Annotated[float, Field(ge=0)] = 3.0
-    steps: PositiveInt = 2000
+    steps: Annotated[int, Field(ge=1)] = 2000
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-3
 
     @model_validator(mode="after")
@@ -153,7 +153,7 @@ class ComparisonConfig(ComparisonSection):
     pretrain: Annotated[PathName, accepts(f"a folder of recipes {_BUILD_ON_METHODS}")]
     linear: Annotated[PathName, accepts("a folder of recipes")] | None = None
     variants: dict[str, Variant] = Field({})
-    controls: dict[Name, Control] = Field({})
+    controls: dict[str, Control] = Field({})
     grid: Any = None  # written out as variants by `grids.expand_grid`
     overrides: Overrides = Field([])
     linear_overrides: Overrides = Field([])
@@ -174,6 +174,8 @@ class ComparisonConfig(ComparisonSection):
     @model_validator(mode="after")
     def _check_controls(self):
         for name, control in self.controls.items():
+            if not re.match(_FOLDER, name):
+                raise InputError(f"controls: {name!r} is a name that no folder can have.")
             if name in self.methods:
                 raise InputError(
                     f"controls.{name}: methods={self.methods} has this name, too. Controls take "

@@ -102,6 +102,7 @@ def test_control_is_fitted_again_to_a_run_that_has_changed(images, copy, change,
     [
         ("{a:{of:simclr,kind:nmf}}", "controls.a.of=simclr: give one of methods=['ncl']."),
         ("{ncl:{of:ncl,kind:nmf}}", "controls.ncl: methods=['ncl'] has this name, too. Controls"),
+        ("{/a:{of:ncl,kind:nmf}}", "controls: '/a' is a name that no folder can have."),
         ("{a:{of:ncl}}", "controls.a.kind is missing: give one of topk_sae, l1_sae, nmf."),
         ("{a:{of:ncl,kind:pca}}", "controls.a.kind='pca': give one of topk_sae, l1_sae, nmf."),
         ("{a:{of:ncl,kind:nmf,k:3}}", "a control of kind=nmf has no k. Its options are: of, kind,"),
