@@ -39,6 +39,7 @@ setup(
     cmdclass={"build_py": BuildWithRecipes},
     package_data={
         RECIPES: ["*/*.yaml", "*/*/*.yaml", "*/*/*/*.yaml"],
+        "solo_bayesncl.data": ["imagenet100.txt"],
         "solo_bayesncl.report": ["page.html.j2", "page.css", "page.js"],
     },
     entry_points={"console_scripts": ["solo-bayesncl = solo_bayesncl.__main__:main"]},
@@ -46,7 +47,7 @@ setup(
         "torch>=2.6",  # before 2.6, torch.load(weights_only=True) can execute code
         "torchvision>=0.21",
         "torchmetrics>=0.11",
-        "timm>=0.9",
+        "timm>=1.0.9",  # before, its ResNets have fixed widths
         "hydra-core>=1.3",
         "omegaconf>=2.3",
         "pydantic>=2.9",

@@ -15,7 +15,7 @@ __all__ = ["__version__", "load_encoder", "register"]
 def register() -> None:
     """Adds `ncl`, `bayesncl` and `ncl_...`, `bayesncl_...` to `solo.methods.METHODS`.
 
-    Calling it again changes nothing.
+    Also adds `small_resnet` to the backbones. Calling it again changes nothing.
 
     Raises:
         InputError: if no solo-learn is installed.
@@ -25,7 +25,9 @@ def register() -> None:
     methods.register()
 
 
-def load_encoder(path: str | Path, precision: str = "auto") -> Encoder:
+def load_encoder(
+    path: str | Path, precision: str = "auto", code_length: float | None = None
+) -> Encoder:
     """A trained model as a module from images to codes, in evaluation mode.
 
         encoder = solo_bayesncl.load_encoder("trained_models/bayesncl/offline-1a2b3c4d")
@@ -38,14 +40,19 @@ def load_encoder(path: str | Path, precision: str = "auto") -> Encoder:
             `solo-bayesncl export --format safetensors` has written.
         precision: "32-true", "16-mixed", "bf16-mixed", or "auto": on a GPU as the run was trained,
             "32-true" on the CPU and for an exported file.
+        code_length: cut the codes to this many active entries per image, on average over the
+            training images, with one threshold (`solo_bayesncl.metrics.cut`). The threshold is that
+            of the run's evaluation; without one, training images are encoded once, and it is kept
+            in the run's folder. None for codes as trained, or as exported.
 
     Returns:
         From (N, 3, H, W) images, normalised, to (N, D) float32 codes; see
         `solo_bayesncl.sharing.encoder.Encoder`.
 
     Raises:
-        InputError: if there is no such run, or it does not fit the installed solo-learn.
+        InputError: if there is no such run, it does not fit the installed solo-learn, or there is
+            no threshold for the length and no training images to find one on.
     """
-    from solo_bayesncl.sharing.encoder import Encoder
+    from solo_bayesncl.sharing import loading
 
-    return Encoder.load(path, precision)
+    return loading.load_encoder(path, precision, code_length)

@@ -25,7 +25,7 @@ COMMANDS = {
     "compare": "pretrain, evaluate and probe methods over seeds; tables, figures and a page",
     "export": "write a pretrained model for torchvision, timm, safetensors or ONNX",
     "import": "turn a checkpoint of the official code into a run",
-    "data": "generate the demo data sets",
+    "data": "generate the demo data sets, or make ImageNet-100 from a download of ImageNet",
     "doctor": "list what is installed, what it allows and how to install the rest",
 }
 TAKE_RECIPES = ("pretrain", "linear", "compare")  # with Hydra's command line

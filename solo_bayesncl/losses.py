@@ -1,4 +1,4 @@
-"""InfoNCE over all processes and the Bernoulli KL term. Torch only."""
+"""InfoNCE and balance over all processes, and the Bernoulli KL term. Torch only."""
 
 from collections.abc import Callable
 
@@ -167,6 +167,32 @@ def _logsumexp_and_softmax(s: Tensor) -> tuple[Tensor, Tensor]:
     """Both over each row, (N, 1) and (N, M), by one exponential."""
     softmax = s.softmax(dim=1)
     return s.amax(dim=1, keepdim=True) - softmax.amax(dim=1, keepdim=True).log(), softmax
+
+
+def balance(codes: Tensor) -> Tensor:
+    """How unequally the dimensions share the codes' squared activation: minus its entropy.
+
+    With q_k = sum_i c_ik^2 / sum_ij c_ij^2, the share of dimension k over the rows of all
+    processes: sum_k q_k ln q_k. As a penalty it keeps dimensions in use. Gradients average over
+    processes as those of `info_nce` do.
+
+    Args:
+        codes: (N, D). D must be the same in every process.
+
+    Returns:
+        Scalar, in nats: -ln D if all dimensions have the same share, 0 if one has all; 0 also if
+        all codes are zero. A dimension that no row activates receives no gradient.
+
+    Example:
+        >>> balance(torch.eye(4))
+        tensor(-1.3863)
+    """
+    with torch.autocast(codes.device.type, enabled=False):
+        own = full_precision(codes).square().sum(dim=0, keepdim=True)
+        each, _ = gather(own, own.new_zeros(1, dtype=torch.int64))  # a row per process
+        activation = each.sum(dim=0)
+        shares = activation / activation.sum().clamp_min(1e-12)
+        return (shares * shares.clamp_min(1e-12).log()).sum()
 
 
 def bernoulli_kl(probs: Tensor, prior_prob: float, eps: float = 1e-2) -> Tensor:

@@ -87,7 +87,8 @@ def normalize(z: Tensor, min_norm: float = MIN_NORM) -> Tensor:
 
     Args:
         z: (N, D).
-        min_norm: shortest length at which a row still learns; absolute, in units of z.
+        min_norm: shortest length at which a row still learns; absolute, in units of z. At 0 every
+            row does, as in the official code.
 
     Returns:
         (N, D); an all-zero row stays zero.

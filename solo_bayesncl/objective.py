@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solo_bayesncl.losses import bernoulli_kl, full_precision, info_nce
+from solo_bayesncl.losses import balance, bernoulli_kl, full_precision, info_nce
 from solo_bayesncl.nn import MIN_NORM, gate, keep_topk, non_negative, normalize
 
 MIN_NORM_SOFT = 1e-4
@@ -34,28 +34,33 @@ class Objective(Encoding):
     """An encoding with the loss terms of one step.
 
     Attributes:
-        total: scalar that is minimised, nce + kl_lambda * kl.
+        total: scalar that is minimised, nce + kl_lambda * kl + balance_weight * balance.
         nce: scalar, InfoNCE of the codes.
         kl: scalar, KL of the gates' posterior from the prior, not yet weighted; 0 without a gate.
+        balance: scalar, `losses.balance` of the codes, not yet weighted; 0 if its weight is 0.
     """
 
     total: Tensor
     nce: Tensor
     kl: Tensor
+    balance: Tensor
 
 
-def project(z: Tensor, *, non_neg: str | None, topk_k: int = 0) -> Tensor:
+def project(
+    z: Tensor, *, non_neg: str | None, topk_k: int = 0, min_norm: float = MIN_NORM
+) -> Tensor:
     """Non-negative, optionally TopK, unit-length projections.
 
     Args:
         z: (N, D) raw outputs of the projector.
         non_neg: name of the non-negative head.
         topk_k: entries kept per row, 0 for all.
+        min_norm: norm below which a row receives no gradient (`solo_bayesncl.nn.normalize`).
 
     Returns:
         (N, D), float32 or float64.
     """
-    return normalize(keep_topk(non_negative(non_neg)(full_precision(z)), topk_k))
+    return normalize(keep_topk(non_negative(non_neg)(full_precision(z)), topk_k), min_norm)
 
 
 def encode(
@@ -67,6 +72,7 @@ def encode(
     gate_type: str = "STE",
     gate_temperature: float = 1.0,
     gate_threshold: float = 0.5,
+    min_norm: float = MIN_NORM,
     sample: bool = False,
 ) -> Encoding:
     """Codes: normalise(m * normalise(nonneg(z))).
@@ -79,23 +85,31 @@ def encode(
         gate_type: STE, gumbel_sigmoid, binary_concrete or soft (`solo_bayesncl.nn.gate`).
         gate_temperature: divides the gate's logits, > 0.
         gate_threshold: probability above which a hard gate is open.
+        min_norm: norm below which a row receives no gradient, before the gate and behind it.
         sample: draw the gate's noise, as in training; without it the gate is that of evaluation,
             hard unless it is `soft`.
     """
     with torch.autocast(z.device.type, enabled=False):
-        projections = project(z, non_neg=non_neg, topk_k=topk_k)
+        projections = project(z, non_neg=non_neg, topk_k=topk_k, min_norm=min_norm)
         if gate_logits is None:
             return Encoding(projections=projections, codes=projections)
         estimator = gate_type if sample or gate_type == "soft" else "STE"
         mask, probs = gate(full_precision(gate_logits), estimator, gate_temperature, gate_threshold)
-        # a soft gate shortens a row without emptying it
-        min_norm = MIN_NORM_SOFT if gate_type == "soft" else MIN_NORM
+        if gate_type == "soft":  # which shortens a row without emptying it
+            min_norm = min(min_norm, MIN_NORM_SOFT)
         codes = normalize(projections * mask, min_norm)
     return Encoding(projections=projections, codes=codes, probs=probs, mask=mask)
 
 
 def ncl_objective(
-    z: Tensor, indexes: Tensor, *, non_neg: str | None, temperature: float, topk_k: int = 0
+    z: Tensor,
+    indexes: Tensor,
+    *,
+    non_neg: str | None,
+    temperature: float,
+    topk_k: int = 0,
+    min_norm: float = MIN_NORM,
+    balance_weight: float = 0.0,
 ) -> Objective:
     """NCL's objective; with `non_neg="none"` it is SimCLR's.
 
@@ -103,12 +117,16 @@ def ncl_objective(
         z: (N, D) raw outputs of the projector, all views of the batch.
         indexes: (N,) int, equal for the views of one image.
         temperature: InfoNCE temperature, > 0.
-        non_neg, topk_k: as in `encode`; `topk_k` above 0 is NCL+TopK.
+        non_neg, topk_k, min_norm: as in `encode`; `topk_k` above 0 is NCL+TopK.
+        balance_weight: of `losses.balance` of the codes, >= 0.
     """
-    encoding = encode(z, non_neg=non_neg, topk_k=topk_k)
+    encoding = encode(z, non_neg=non_neg, topk_k=topk_k, min_norm=min_norm)
     with torch.autocast(z.device.type, enabled=False):
         nce = info_nce(encoding.codes, indexes, temperature)
-    return Objective(total=nce, nce=nce, kl=torch.zeros_like(nce), **vars(encoding))
+        shares = _balance(encoding.codes, balance_weight)
+    total = nce + balance_weight * shares
+    kl = torch.zeros_like(nce)
+    return Objective(total=total, nce=nce, kl=kl, balance=shares, **vars(encoding))
 
 
 def bayesncl_objective(
@@ -124,6 +142,8 @@ def bayesncl_objective(
     gate_temperature: float,
     gate_threshold: float,
     topk_k: int = 0,
+    min_norm: float = MIN_NORM,
+    balance_weight: float = 0.0,
 ) -> Objective:
     """BayesNCL's negative ELBO: InfoNCE(normalise(m * z)) + lambda KL(q(m|x) || p(m)).
 
@@ -134,7 +154,8 @@ def bayesncl_objective(
         temperature: InfoNCE temperature, > 0.
         prior_prob: open-probability of the prior (rho), 0 to 1.
         kl_lambda: weight of the KL term (lambda).
-        non_neg, gate_type, gate_temperature, gate_threshold, topk_k: as in `encode`.
+        non_neg, gate_type, gate_temperature, gate_threshold, topk_k, min_norm: as in `encode`.
+        balance_weight: of `losses.balance` of the codes, >= 0.
     """
     encoding = encode(
         z,
@@ -144,9 +165,17 @@ def bayesncl_objective(
         gate_type=gate_type,
         gate_temperature=gate_temperature,
         gate_threshold=gate_threshold,
+        min_norm=min_norm,
         sample=True,
     )
     with torch.autocast(z.device.type, enabled=False):
         nce = info_nce(encoding.codes, indexes, temperature)
         kl = bernoulli_kl(encoding.probs, prior_prob)
-    return Objective(total=nce + kl_lambda * kl, nce=nce, kl=kl, **vars(encoding))
+        shares = _balance(encoding.codes, balance_weight)
+    total = nce + kl_lambda * kl + balance_weight * shares
+    return Objective(total=total, nce=nce, kl=kl, balance=shares, **vars(encoding))
+
+
+def _balance(codes: Tensor, weight: float) -> Tensor:
+    """Without a weight 0, for which processes exchange nothing."""
+    return balance(codes) if weight else codes.new_zeros(())

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from solo_bayesncl import losses
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.losses import bernoulli_kl, info_nce
+from solo_bayesncl.losses import balance, bernoulli_kl, info_nce
 from solo_bayesncl.nn import mlp
 from solo_bayesncl.objective import bayesncl_objective
 
@@ -258,6 +259,47 @@ def test_prior_outside_0_to_1_is_refused(prior):
         bernoulli_kl(torch.rand(2, 2), prior)
 
 
+def test_balance_of_equal_shares_is_minus_the_logarithm_of_the_dimensions():
+    assert balance(torch.eye(16)).item() == pytest.approx(-math.log(16), rel=1e-6)
+    assert balance(torch.ones(3, 16)).item() == pytest.approx(-math.log(16), rel=1e-6)
+
+
+def test_balance_is_zero_if_one_dimension_has_all_activation():
+    assert balance(torch.eye(16)[[3, 3]]) == 0
+    assert balance(torch.ones(5, 1)) == 0
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 999))
+def test_balance_is_minus_the_entropy_of_squared_activation(rows, dims, seed):
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randn(rows, dims, generator=generator, dtype=torch.float64).relu()
+    codes[:, 0] += 0.1
+    value = float(balance(codes))
+    assert value == pytest.approx(-entropy((codes**2).sum(dim=0)), abs=1e-9)
+    assert -math.log(dims) - 1e-9 <= value <= 1e-9
+
+
+def test_gradient_of_balance_is_that_of_finite_differences():
+    codes = unit_rows(9, 5, torch.float64).abs().requires_grad_()
+    assert torch.autograd.gradcheck(balance, codes)
+
+
+@pytest.mark.parametrize("codes", [torch.zeros(4, 3), F.pad(torch.eye(3), (0, 2, 0, 1))])
+def test_zero_rows_and_dead_dimensions_leave_balance_finite_and_get_no_gradient(codes):
+    value, gradient = value_and_gradient(balance, codes)
+    assert value == pytest.approx(-math.log(3) if codes.any() else 0, rel=1e-6)
+    assert (gradient[codes == 0] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_balance_of_half_precision_is_computed_in_float32(dtype):
+    codes = (300 * unit_rows(64, 8)).to(dtype)  # their squares are beyond float16
+    value, gradient = value_and_gradient(balance, codes)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, balance(codes.float()))
+    assert gradient.isfinite().all()
+
+
 OPTIONS = {
     "non_neg": "rep_relu",
     "temperature": 0.2,
@@ -269,7 +311,7 @@ OPTIONS = {
 }
 
 
-def _step(feats: torch.Tensor, indexes: torch.Tensor, wrap=lambda module: module):
+def _step(feats: torch.Tensor, indexes: torch.Tensor, weight: float, wrap=lambda module: module):
     """(loss, gradients) of one step of two heads with fixed initial weights."""
     torch.manual_seed(0)
     heads = torch.nn.ModuleDict({"z": mlp(8, 16, 12), "gate": mlp(8, 16, 12)}).to(feats.dtype)
@@ -284,12 +326,19 @@ def _step(feats: torch.Tensor, indexes: torch.Tensor, wrap=lambda module: module
 
     model = wrap(Heads())  # DDP averages gradients only as long as it is alive
     z, logits = model(feats)
-    loss = bayesncl_objective(z, logits, indexes, **OPTIONS).total
+    loss = bayesncl_objective(z, logits, indexes, **OPTIONS, balance_weight=weight).total
     loss.backward()
     return loss.detach(), [parameter.grad for parameter in heads.parameters()]
 
 
-def _mean_step(rank: int, world_size: int, rows: int, feats: torch.Tensor, indexes: torch.Tensor):
+def _mean_step(
+    rank: int,
+    world_size: int,
+    rows: int,
+    feats: torch.Tensor,
+    indexes: torch.Tensor,
+    weight: float,
+):
     """(mean loss, gradients, calls by their names) of a step with a share of the images."""
     size = feats.size(1) // world_size
     own = slice(rank * size, (rank + 1) * size)
@@ -298,6 +347,7 @@ def _mean_step(rank: int, world_size: int, rows: int, feats: torch.Tensor, index
         loss, gradients = _step(
             feats[:, own].flatten(0, 1),
             indexes[own].repeat(2),
+            weight,
             torch.nn.parallel.DistributedDataParallel,
         )
     torch.distributed.all_reduce(loss)
@@ -306,21 +356,31 @@ def _mean_step(rank: int, world_size: int, rows: int, feats: torch.Tensor, index
 
 
 @pytest.mark.parametrize(
-    ("world_size", "rows", "dtype"),
-    [(2, 5, torch.float64), (2, 100, torch.float64), (3, 100, torch.float32)],
+    ("world_size", "rows", "dtype", "weight"),
+    [
+        (2, 5, torch.float64, 0.0),
+        (2, 100, torch.float64, 0.5),
+        (3, 100, torch.float32, 0.0),
+    ],
 )
 def test_several_processes_give_the_loss_and_gradients_of_one(
-    process_pool, world_size, rows, dtype
+    process_pool, world_size, rows, dtype, weight
 ):
-    """By one gather forward and one reduce-scatter backward; indexes of 64 bits survive it."""
+    """By a gather forward and a reduce-scatter backward of InfoNCE, and one more with balance.
+
+    Indexes of 64 bits survive them.
+    """
     feats = torch.randn(2, 12, 8, dtype=dtype)  # views, images, features
     indexes = 2**40 + torch.arange(12)
-    steps = process_pool.run(_mean_step, world_size, rows, feats, indexes, world_size=world_size)
-    expected_loss, expected_gradients = _step(feats.flatten(0, 1), indexes.repeat(2))
+    steps = process_pool.run(
+        _mean_step, world_size, rows, feats, indexes, weight, world_size=world_size
+    )
+    expected_loss, expected_gradients = _step(feats.flatten(0, 1), indexes.repeat(2), weight)
     tolerance = {torch.float64: 1e-9, torch.float32: 1e-5}[dtype]
     for loss, gradients, calls in steps:
         torch.testing.assert_close(loss, expected_loss, rtol=tolerance, atol=0)
         torch.testing.assert_close(
             gradients, expected_gradients, rtol=tolerance, atol=tolerance / 10
         )
-        assert calls["c10d::_allgather_base_"] == calls["c10d::_reduce_scatter_base_"] == 1
+        exchanges = calls["c10d::_allgather_base_"], calls["c10d::_reduce_scatter_base_"]
+        assert exchanges == ((2, 2) if weight else (1, 1))

@@ -84,6 +84,16 @@ def test_short_rows_keep_their_value_and_get_no_gradient():
     assert (z.grad[2] != 0).all()
 
 
+def test_at_a_minimum_norm_of_0_short_rows_learn_as_in_the_official_code():
+    z = torch.tensor([[0.0, 0.0], [MIN_NORM / 2, 0.0], [3.0, 4.0]], requires_grad=True)
+    official = z.detach().clone().requires_grad_()
+    weights = torch.tensor([1.0, 2.0])
+    (normalize(z, min_norm=0.0) * weights).sum().backward()
+    (F.normalize(official, dim=1) * weights).sum().backward()
+    torch.testing.assert_close(z.grad, official.grad)
+    torch.testing.assert_close(z.grad[0], 1e12 * weights)
+
+
 @pytest.mark.parametrize("gate_type", ["STE", "gumbel_sigmoid", "binary_concrete"])
 def test_hard_gates_are_exactly_zero_or_one(gate_type):
     logits = torch.randn(200, 30)

@@ -7,6 +7,7 @@ import torch
 from conftest import GOLDEN, golden_case
 from torch import nn
 
+from solo_bayesncl.losses import balance
 from solo_bayesncl.nn import mlp, start_at_prior
 from solo_bayesncl.objective import bayesncl_objective, encode, ncl_objective, project
 
@@ -120,7 +121,7 @@ def batch_with_one_empty_row(projector: nn.Module) -> tuple[torch.Tensor, int]:
 
 @pytest.mark.parametrize("method", ["ncl", "bayesncl"])
 def test_training_on_an_empty_row_keeps_the_gradient_sane(method):
-    """The official normalisation turns one such row into a gradient of 1e11 and ruins the run."""
+    """With `min_norm=0`, as in the official code, it is 1e11 and more, and ruins the run."""
     torch.manual_seed(0)
     projector, gating_head = mlp(8, 32, 6), mlp(8, 32, 6)
     gating_head[2].bias.data += 1.0
@@ -128,21 +129,24 @@ def test_training_on_an_empty_row_keeps_the_gradient_sane(method):
     without = with_empty_row.clone()
     without[row] = with_empty_row[row - 1] + 0.1
 
-    def largest_gradient(feats: torch.Tensor) -> float:
+    def largest_gradient(feats: torch.Tensor, **options: float) -> float:
         parameters = [*projector.parameters(), *gating_head.parameters()]
         indexes = torch.arange(16).repeat(2)
         z = projector(feats)
         if method == "ncl":
-            result = ncl_objective(z, indexes, non_neg="rep_relu", temperature=0.2)
+            result = ncl_objective(z, indexes, non_neg="rep_relu", temperature=0.2, **options)
         else:
+            options = {**GATE, **options}
             result = bayesncl_objective(
-                z, gating_head(feats), indexes, non_neg="rep_relu", temperature=0.2, **GATE
+                z, gating_head(feats), indexes, non_neg="rep_relu", temperature=0.2, **options
             )
         gradients = torch.autograd.grad(result.total, parameters, allow_unused=True)
         return max(float(g.norm()) for g in gradients if g is not None)
 
     ordinary, with_empty = largest_gradient(without), largest_gradient(with_empty_row)
     assert ordinary / 10 < with_empty < ordinary * 10
+    assert largest_gradient(without, min_norm=0.0) == ordinary
+    assert largest_gradient(with_empty_row, min_norm=0.0) > 1e9 * ordinary
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -232,6 +236,22 @@ def test_kl_weight_only_scales_the_kl_term():
     steps = [b.total - a.total for a, b in pairwise(totals)]
     torch.testing.assert_close(steps[0], steps[1])
     torch.testing.assert_close(steps[0], 0.5 * totals[0].kl)
+
+
+@pytest.mark.parametrize("method", ["ncl", "bayesncl"])
+def test_balance_of_the_codes_is_added_with_its_weight(method):
+    z, logits, indexes = batch()
+    options = {"non_neg": "relu", "temperature": 0.2}
+
+    def result(**weight: float):
+        if method == "ncl":
+            return ncl_objective(z, indexes, **options, **weight)
+        return bayesncl_objective(z, logits, indexes, **options, **GATE, **weight)
+
+    without, with_balance = result(), result(balance_weight=0.3)
+    assert without.balance == 0
+    torch.testing.assert_close(with_balance.balance, balance(without.codes))
+    torch.testing.assert_close(with_balance.total, without.total + 0.3 * with_balance.balance)
 
 
 def test_gate_that_starts_at_the_prior_starts_with_little_kl():

@@ -42,15 +42,16 @@ from solo_bayesncl.adapters.shared import (
 from solo_bayesncl.errors import InputError
 
 __all__ = [
-    "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
-    "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg", "method",
-    "method_names", "backbone_names", "build", "backbone", "linear_model", "pretrain_transform",
-    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision",
+    "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "BACKBONES", "pl", "BaseMethod", "SimCLR",
+    "LinearModel", "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg",
+    "method", "method_names", "backbone_names", "build", "backbone", "linear_model",
+    "pretrain_transform", "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision",
 ]  # fmt: skip
 
 NAME = "solo-learn main"
 FORMATS: tuple[str, ...] = ("image_folder", "dali", "h5")
 OTHER_RELEASE = ""
+BACKBONES = BaseMethod._BACKBONES
 _H5_DATASETS = ("imagenet", "imagenet100")
 _DEFAULTS = {"dali.device": "gpu", "data.fraction": -1}  # which solo-learn lacks
 
@@ -141,7 +142,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def backbone_names() -> tuple[str, ...]:
-    return tuple(BaseMethod._BACKBONES)
+    return tuple(BACKBONES)
 
 
 def build(cfg: DictConfig) -> BaseMethod:
@@ -149,7 +150,7 @@ def build(cfg: DictConfig) -> BaseMethod:
 
 
 def backbone(name: str, method: str | None, kwargs: dict, cifar_stem: bool) -> nn.Module:
-    return remove_head(BaseMethod._BACKBONES[name](method, **kwargs), name, cifar_stem)
+    return remove_head(BACKBONES[name](method, **kwargs), name, cifar_stem)
 
 
 def linear_model(backbone: nn.Module, cfg: DictConfig, loss_func=None, mixup_func=None) -> Any:

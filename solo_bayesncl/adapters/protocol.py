@@ -27,6 +27,7 @@ class Adapter(Protocol):
         OTHER_RELEASE: sentence for messages about names that only the other release has; "" for
             main.
         METHODS: solo-learn's registry of methods, name -> class.
+        BACKBONES: the release's registry of backbones, name -> function that builds one.
         pl: the namespace of the release's Lightning.
         BaseMethod, SimCLR, LinearModel: solo-learn's classes with main's contract.
         Checkpointer: callback that writes a run's checkpoints and `args.json`.
@@ -37,6 +38,7 @@ class Adapter(Protocol):
     FORMATS: tuple[str, ...]
     OTHER_RELEASE: str
     METHODS: dict[str, Any]
+    BACKBONES: dict[str, Callable[..., nn.Module]]
     pl: ModuleType
     BaseMethod: type[Any]
     SimCLR: type[Any]

@@ -135,11 +135,13 @@ def _run(plan: Plan) -> None:
 
 def _finish(plan: Plan) -> None:
     from solo_bayesncl.comparison.results import PAGE, summarise, write_results
-    from solo_bayesncl.report.tables import comparison_table
+    from solo_bayesncl.report.tables import comparison_table, printed_table
 
     result, reports = summarise(plan)
     # before anything is written, which may fail
     console.print(comparison_table(result))
+    if table := printed_table(result):
+        console.print(table)
     for sentence in result["sentences"]:
         console.print(sentence)
     write_results(plan, result, reports)

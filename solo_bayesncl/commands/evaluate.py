@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
     from solo_bayesncl.evaluation import record
     from solo_bayesncl.evaluation.encoding import encode_splits
-    from solo_bayesncl.report.tables import evaluation_table
+    from solo_bayesncl.report.tables import evaluation_table, length_table
     from solo_bayesncl.training.environment import prepare_solo_learn
 
     target = args.out or run_.folder / record.EVALUATION
@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     result = record.evaluation_of(encode_splits(args.checkpoint, options))
     # before it is written, which may fail
     console.print(evaluation_table({result["method"]: result}))
+    console.print(length_table(result))
     record.write_evaluation(result, target)
     console.print(f"Written to {target}")
     return 0

@@ -36,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="dimensions to print (default: 10)"
     )
+    parser.add_argument(
+        "--code-length",
+        type=float,
+        metavar="L",
+        help="explain codes that are cut to L active entries per image, on average over the "
+        "training images (default: codes as trained); evaluation.json is of codes as trained",
+    )
     parser.add_argument("--out", type=expand_home, metavar="DIR", help="default: the run's folder")
 
 
@@ -51,11 +58,13 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or run_.folder
 
     from solo_bayesncl.data.images import pixel_limit, read_image
+    from solo_bayesncl.evaluation.code_thresholds import check_code_length, store_threshold
     from solo_bayesncl.evaluation.encoding import encode_splits
     from solo_bayesncl.evaluation.explanation import describe_image
     from solo_bayesncl.evaluation.record import Findings
     from solo_bayesncl.training.environment import prepare_solo_learn
 
+    check_code_length(args.code_length)
     _check(out)
     if args.image is not None:  # refused before the work
         limit = options.max_image_pixels or run_.cfg.data.get("max_image_pixels")
@@ -64,15 +73,23 @@ def run(args: argparse.Namespace) -> int:
     prepare_solo_learn()
     model = encode_splits(args.checkpoint, options)
     described = None if args.image is None else describe_image(model, args.image)
-    findings = Findings.of(model)
+    findings = Findings.of(model, args.code_length)
     table = findings.explanation.table
     # before anything is written, which may fail
+    if table["code_threshold"]:
+        console.print(
+            f"Codes are cut to length {args.code_length:g}: entries above "
+            f"{table['code_threshold']:.3g} are kept."
+        )
     if described is None:
         console.print(_overview(table, args.top))
     else:
         for part in _image_tables(model, table, described, args.image, args.top):
             console.print(part)
     _write(out, findings, run_)
+    if args.code_length is not None:
+        data = findings.evaluation["data"]
+        store_threshold(model.run, data, args.code_length, table["code_threshold"])
     console.print(f"All dimensions: {out / PAGE} (dimensions.csv and .json beside it)")
     return 0
 
@@ -129,9 +146,12 @@ def _image_tables(
     model: "EvaluatedModel", table: dict[str, Any], image: "Outputs", path: Path, top: int
 ) -> list[Table | str]:
     """The dimensions of an image's code, and those that its gate closed, strongest first."""
+    from solo_bayesncl.metrics import apply_cut
     from solo_bayesncl.sharing.encoder import strongest
 
     codes, projections = image.codes[0], image.projections[0]
+    if table["code_threshold"]:
+        codes = apply_cut(codes, table["code_threshold"])
     described = strongest(codes)
     classes = table["classes"] if model.classifier_fits else None
     parts: list[Table | str] = [

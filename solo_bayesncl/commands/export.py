@@ -22,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=expand_home, required=True, metavar="FILE", help="the file to write"
     )
+    parser.add_argument(
+        "--code-length",
+        type=float,
+        metavar="L",
+        help="safetensors and onnx: cut the codes to L active entries per image, on average over "
+        "the training images (default: codes as trained)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
 
@@ -36,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from solo_bayesncl.sharing.export import export_run  # slow to import: --help does not wait
 
-    record = export_run(args.checkpoint, args.format, args.out)
+    record = export_run(args.checkpoint, args.format, args.out, args.code_length)
     console.print(_summary(record, args.out))
     return 0
 
@@ -50,9 +57,14 @@ def _summary(record: dict[str, Any], out: Path) -> str:
         else f"{real:.2g} on validation images"
     )
     if agreement["left_out"]:
-        differences += f"; {agreement['left_out']} images left out, with a gate at its threshold"
+        differences += f"; {agreement['left_out']} images left out, with a value at a threshold"
+    cut = []
+    if record["code_threshold"]:
+        length, threshold = record["code_length"], record["code_threshold"]
+        cut = [f"Codes are cut to length {length:g}: entries above {threshold:.3g} are kept"]
     lines = [
         f"Written to {out}; these lines and more are in {out.name}.json",
+        *cut,
         f"Largest difference from the run's {record['outputs']}: {differences}",
         f"images: {images['shape']}, normalised with mean {images['mean']} and std {images['std']}",
         *(f"    {line}" for line in record["usage"]),

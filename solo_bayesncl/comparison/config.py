@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,8 +19,10 @@ from solo_bayesncl.recipes.overrides import key_of
 from solo_bayesncl.recipes.own_keys import SIMILAR
 from solo_bayesncl.recipes.schema import PretrainRecipe
 from solo_bayesncl.recipes.validation import Section, accepts
-from solo_bayesncl.recipes.values import MAX_SEED, PathName, Seed
+from solo_bayesncl.recipes.values import MAX_SEED, PathName, Seed, Text
+from solo_bayesncl.report.catalogue import METRICS
 
+METRIC_KEYS = frozenset(metric.key for metric in METRICS)
 _BUILD_ON_METHODS = (
     "(a file of your own begins with `defaults: [methods, _self_]`, which has all keys)"
 )
@@ -44,6 +47,7 @@ Seeds = Annotated[
     accepts(f"a list of integers from 0 to {MAX_SEED}, e.g. [0,1,2]"),
 ]
 Overrides = Annotated[list[str], accepts("a list of overrides, ['key=value',...]")]
+RecipeKeys = Annotated[list[str], accepts("a list of keys of its recipe")]
 
 
 # options of every control, and those of each kind
@@ -129,6 +133,45 @@ class EvaluationSection(ComparisonSection):
     quick: bool | None = None
 
 
+class PrintedSection(ComparisonSection):
+    """Results of a publication, which a comparison shows beside its own."""
+
+    model_config = ConfigDict(title="printed")
+
+    source: Annotated[Text, accepts("what printed them, e.g. a paper and its table")]
+    methods: Annotated[
+        dict[str, dict[str, Any]],
+        accepts("a section for each method, with values in the places of evaluation.json"),
+    ]
+    unpublished: dict[str, RecipeKeys] = Field({})
+
+    @field_validator("methods")
+    @classmethod
+    def _check_metrics(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for method, record in methods.items():
+            for key, value in _leaves(record):
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                if key not in METRIC_KEYS or not number:
+                    raise InputError(_not_printable(f"printed.methods.{method}.{key}={value}", key))
+        return methods
+
+
+def _leaves(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _not_printable(given: str, key: str) -> str:
+    if key in METRIC_KEYS:
+        return f"{given}: give a number in the unit of evaluation.json (see docs/metrics.md)."
+    near = difflib.get_close_matches(key, METRIC_KEYS, n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    return f"{given}: evaluation.json has no such metric (see docs/metrics.md).{meant}"
+
+
 class JobSection(ComparisonSection):
     """Names one run: both keys or none."""
 
@@ -158,6 +201,7 @@ class ComparisonConfig(ComparisonSection):
     overrides: Overrides = Field([])
     linear_overrides: Overrides = Field([])
     evaluation: EvaluationSection = EvaluationSection()
+    printed: PrintedSection | None = None
     job: JobSection = JobSection()
     # of the command line, see `split_overrides`
     typed: Overrides = Field([], json_schema_extra={"internal": True})

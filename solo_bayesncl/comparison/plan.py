@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from solo_bayesncl import methods
 from solo_bayesncl.adapters import adapter
-from solo_bayesncl.comparison.config import ComparisonConfig
+from solo_bayesncl.comparison.config import ComparisonConfig, PrintedSection
 from solo_bayesncl.comparison.grids import expand_grid
 from solo_bayesncl.errors import InputError, prefix_arguments, prefix_errors
 from solo_bayesncl.evaluation.dictionaries import require_library
@@ -84,6 +84,7 @@ class Plan:
         out: where everything is written.
         jobs: every method at every seed, then every control, or the one that `job` names.
         single: whether `job` names one.
+        printed: results of a publication to show beside, None without.
     """
 
     methods: tuple[str, ...]
@@ -92,6 +93,7 @@ class Plan:
     out: Path
     jobs: tuple[Job, ...]
     single: bool
+    printed: PrintedSection | None = None
 
     @classmethod
     def of(cls, cfg: DictConfig, here: bool = True) -> "Plan":
@@ -120,7 +122,8 @@ class Plan:
         compared = product((*methods, *controls), seeds)
         runs = [(config.job.method, config.job.seed)] if single else compared
         jobs = tuple(_job(config, *run, evaluation, here) for run in runs)
-        return cls(methods, controls, seeds, Path(config.out), jobs, single)
+        _check_printed(config, jobs)
+        return cls(methods, controls, seeds, Path(config.out), jobs, single, config.printed)
 
 
 def options_of(evaluation: dict[str, Any]) -> Options:
@@ -189,6 +192,22 @@ def _recipe(config: ComparisonConfig, method: str) -> tuple[str, tuple[str, ...]
         f"({', '.join(recipes)}) or a method of {adapter().NAME} "
         f"({', '.join(adapter().method_names())})."
     )
+
+
+def _check_printed(config: ComparisonConfig, jobs: tuple[Job, ...]) -> None:
+    """Raises `InputError` for names of methods, or of keys of their recipes, that there are not."""
+    if config.printed is None:
+        return
+    with prefix_errors("printed"):
+        for method in {**config.printed.methods, **config.printed.unpublished}:
+            _recipe(config, method)
+    for job in jobs:
+        for key in config.printed.unpublished.get(job.method, []):
+            if OmegaConf.select(job.cfg, key) is None:
+                raise InputError(
+                    f"printed.unpublished.{job.method}: the recipe has no {key}. Give keys of the "
+                    "recipe, such as method_kwargs.topk_k."
+                )
 
 
 def _probe(

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from solo_bayesncl import files, runs
 from solo_bayesncl.comparison import jobs
 from solo_bayesncl.comparison.plan import Plan
+from solo_bayesncl.comparison.printed import beside_printed, printed_sentences
 from solo_bayesncl.comparison.sentences import (
     conditions_of,
     model_warnings,
@@ -95,7 +96,15 @@ def summarise(plan: Plan) -> tuple[dict[str, Any], list[RunReport]]:
         "settings": settings,
         "runs": folders,
     }
-    result["sentences"] = [*sentences(result), *warnings_of(result), *model_warnings(evaluations)]
+    printed = beside_printed(plan, result["summary"])
+    if printed is not None:
+        result["printed"] = printed
+    result["sentences"] = [
+        *sentences(result),
+        *printed_sentences(printed),
+        *warnings_of(result),
+        *model_warnings(evaluations),
+    ]
     return result, reports
 
 
@@ -110,7 +119,7 @@ def write_results(plan: Plan, result: dict[str, Any], reports: list[RunReport]) 
             files.write_json(folder / RECORD, result)
             write_tables(folder, result)
             figures = save_figures(folder / FIGURES, reports, result)
-            write_page(folder / PAGE, reports, result, _title(plan.methods))
+            write_page(folder / PAGE, reports, result, _title((*plan.methods, *plan.controls)))
         for name in figure_names() - {path.name for path in figures}:
             (plan.out / FIGURES / name).unlink(missing_ok=True)
     except OSError as error:

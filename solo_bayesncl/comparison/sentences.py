@@ -3,50 +3,113 @@
 from itertools import chain, pairwise
 from typing import Any
 
-from solo_bayesncl.comparison.statistics import CONFIDENCE, Evaluations
+from solo_bayesncl.comparison.statistics import CONFIDENCE, SEEDS_TO_JUDGE, Evaluations
+from solo_bayesncl.evaluation.code_lengths import HEADLINE_LENGTH, LENGTHS
 from solo_bayesncl.report.formats import formatted, formatted_difference, formatted_interval
 
-# metrics that sentences are about
-_DESCRIBED = (
-    "codes.semantic_consistency",
-    "codes.adjusted_consistency",
-    "codes.code_length",
-    "accuracy.linear_backbone",
-    "accuracy.knn_backbone",
-)
+CODE_LENGTH = "codes.code_length"
+KNN_LEVEL = "equal_knn.level"
+# metrics that sentences are about, with their name at equal length where that is described, too
+_DESCRIBED = {
+    "codes.adjusted_consistency": "adjusted_consistency",
+    "equal_knn.adjusted_consistency": None,
+    "codes.semantic_consistency": "semantic_consistency",
+    CODE_LENGTH: None,
+    "accuracy.linear_backbone": None,
+    "accuracy.knn_backbone": None,
+}
+
+Difference = dict[str, Any]  # an entry of `differences`
 
 
 def sentences(comparison: dict[str, Any]) -> list[str]:
-    """One per metric and pair of neighbouring methods: means, difference and verdict."""
+    """One per metric and pair of neighbouring methods: means, difference and verdict.
+
+    Consistency has one as trained and one at equal length, and a third if they disagree on which
+    method is ahead.
+    """
     metrics = {metric["key"]: metric for metric in comparison["metrics"]}
-    differences = {(d["metric"], d["method"], d["against"]): d for d in comparison["differences"]}
     result = []
     for other, method in pairwise(comparison["methods"]):
-        for key in _DESCRIBED:
-            difference = differences.get((key, method, other))
-            if difference and difference["mean"] is not None:
-                means = {m: comparison["summary"][m][key]["mean"] for m in (method, other)}
-                result.append(_sentence(metrics[key], means, difference))
+        differences = {
+            d["metric"]: d
+            for d in comparison["differences"]
+            if (d["method"], d["against"]) == (method, other) and d["mean"] is not None
+        }
+        means = {
+            key: {m: comparison["summary"][m][key]["mean"] for m in (method, other)}
+            for key in metrics
+        }
+        for key in filter(differences.__contains__, _DESCRIBED):
+            cut = _at_equal_length(key, differences)
+            where = " as trained" if cut else ""
+            if key.startswith("equal_knn"):
+                where = f" ({formatted(means[KNN_LEVEL][method], 'percent')})"
+            result.append(_sentence(metrics[key], where, means[key], differences[key]))
+            if cut:
+                result.append(_sentence(metrics[cut], "", means[cut], differences[cut]))
+                both = differences[key], differences[cut]
+                if both[0]["mean"] * both[1]["mean"] < 0:
+                    result.append(_reversal(metrics[key], both, means.get(CODE_LENGTH, {})))
     return result
 
 
-def _sentence(metric: dict[str, Any], means: dict[str, float], difference: dict[str, Any]) -> str:
+def _at_equal_length(key: str, differences: dict[str, Difference]) -> str | None:
+    """The key of a metric at the headline length, or at the next shorter one of all its seeds."""
+    lengths = (length for length in reversed(LENGTHS) if length <= HEADLINE_LENGTH)
+    keys = (f"code_lengths.{length}.{_DESCRIBED[key]}" for length in lengths)
+    found = (cut for cut in keys if differences.get(cut, {}).get("n") == differences[key]["n"])
+    return next(found, None)
+
+
+def _sentence(
+    metric: dict[str, Any], where: str, means: dict[str, float], difference: Difference
+) -> str:
     unit = metric["unit"]
     text = ", ".join(f"{method} {formatted(mean, unit)}" for method, mean in means.items())
-    text = f"{metric['label']}: {text}"
-    if metric["label"][1].islower():  # not of kNN
-        text = text[0].upper() + text[1:]
-    if difference["n"] < 2:
+    text = f"{_capitalised(metric['label'])}{where}: {text}"
+    seeds = difference["n"]
+    if seeds < 2:
         return f"{text}. One seed: no interval, so the difference is not judged."
     mean = formatted_difference(difference["mean"], unit)
+    interval = formatted_interval(difference["low"], difference["high"], unit)
+    interval = f"{100 * CONFIDENCE:.0f} % interval {interval} over {seeds} seeds"
+    if seeds < SEEDS_TO_JUDGE:
+        return f"{text}. Difference {mean}, {interval}: not judged below {SEEDS_TO_JUDGE}."
     if difference["significant"] is None:
         return f"{text}. Difference {mean} at every seed: without spread it is not judged."
     verdict = "a" if difference["significant"] else "no"
-    interval = formatted_interval(difference["low"], difference["high"], unit)
-    return (
-        f"{text}. Difference {mean}, {100 * CONFIDENCE:.0f} % interval {interval} over "
-        f"{difference['n']} seeds: {verdict} significant difference."
+    return f"{text}. Difference {mean}, {interval}: {verdict} significant difference."
+
+
+def _reversal(
+    metric: dict[str, Any],
+    differences: tuple[Difference, Difference],
+    code_lengths: dict[str, float | None],
+) -> str:
+    """For differences as trained and at equal length whose signs differ."""
+    as_trained, cut = differences
+    ahead = [as_trained["method"], as_trained["against"]]
+    if as_trained["mean"] < 0:
+        ahead.reverse()
+    certain = as_trained["significant"] and cut["significant"]
+    text = (
+        f"{_capitalised(metric['label'])}{'' if certain else ', by the means alone'}: as trained "
+        f"{ahead[0]} is ahead, at equal length {ahead[1]} is."
     )
+    shorter, longer = map(code_lengths.get, ahead)
+    if None in (shorter, longer) or shorter >= longer:
+        return text
+    return (
+        f"{text} Shorter codes score higher by themselves: as trained, those of {ahead[0]} have "
+        f"{formatted(shorter, 'number')} active dimensions, those of {ahead[1]} "
+        f"{formatted(longer, 'number')}."
+    )
+
+
+def _capitalised(label: str) -> str:
+    """A label at the start of a sentence; that of kNN stays."""
+    return label[0].upper() + label[1:] if label[1].islower() else label
 
 
 def conditions_of(evaluations: Evaluations) -> dict[str, Any]:

@@ -1,15 +1,20 @@
 """Methods over seeds: means with confidence intervals, and paired differences."""
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import combinations
+from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
 
 from scipy import stats
 
+from solo_bayesncl.comparison.equal_knn import at_equal_knn
 from solo_bayesncl.report.catalogue import reported_in
 
 CONFIDENCE = 0.95
+# with two, Student's t is 12.7: hardly any difference could be called significant
+SEEDS_TO_JUDGE = 3
 _METRIC_FIELDS = ("key", "label", "unit", "better", "headline")
 
 Evaluations = dict[str, dict[int, dict[str, Any]]]  # method -> seed -> evaluation
@@ -33,11 +38,17 @@ def interval(values: Sequence[float]) -> dict[str, Any]:
         result["mean"] = fmean(values)
     if len(values) > 1:
         result["sd"] = stdev(values)
-        result["low"] = result["high"] = result["mean"]  # scipy has nan where all are equal
+        result["low"] = result["high"] = result["mean"]
     if result["sd"]:
-        ends = stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE)
-        result["low"], result["high"] = map(float, ends)
+        reach = _quantile(len(values) - 1) * result["sd"] / sqrt(len(values))
+        result["low"], result["high"] = result["mean"] - reach, result["mean"] + reach
     return result
+
+
+@cache
+def _quantile(degrees: int) -> float:
+    """That of Student's t at the upper end of the interval, of which there are thousands."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
 
 
 def compare(evaluations: Evaluations) -> dict[str, Any]:
@@ -45,7 +56,8 @@ def compare(evaluations: Evaluations) -> dict[str, Any]:
 
     Args:
         evaluations: of each method and seed. A value that is undefined (None) is left out of
-            its mean; a pair with one, of its difference.
+            its mean; a pair with one, of its difference. The values at equal kNN accuracy are
+            added to them.
 
     Returns:
         What `comparison.json` holds of numbers: `methods`, `seeds`, `confidence`, `metrics`,
@@ -54,6 +66,7 @@ def compare(evaluations: Evaluations) -> dict[str, Any]:
     """
     methods = list(evaluations)
     seeds = sorted({seed for runs in evaluations.values() for seed in runs})
+    evaluations = _with_equal_knn(evaluations, seeds)
     metrics = reported_in(e for runs in evaluations.values() for e in runs.values())
     values = {
         method: {
@@ -73,6 +86,7 @@ def compare(evaluations: Evaluations) -> dict[str, Any]:
         {"metric": metric.key, "method": method, "against": other}
         | _difference(values[method][metric.key], values[other][metric.key])
         for metric in metrics
+        if not metric.common
         for other, method in combinations(methods, 2)
     ]
     return {
@@ -86,11 +100,25 @@ def compare(evaluations: Evaluations) -> dict[str, Any]:
     }
 
 
+def _with_equal_knn(evaluations: Evaluations, seeds: Sequence[int]) -> Evaluations:
+    result = {method: dict(runs) for method, runs in evaluations.items()}
+    for seed in seeds:
+        of_seed = {method: runs[seed] for method, runs in result.items() if seed in runs}
+        for method, values in at_equal_knn(of_seed).items():
+            result[method][seed] = {**of_seed[method], "equal_knn": values}
+    return result
+
+
 def _difference(values: list[float | None], others: list[float | None]) -> dict[str, Any]:
     pairs = zip(values, others, strict=True)
     result = interval([a - b for a, b in pairs if a is not None and b is not None])
-    significant = None if result["low"] is None else result["low"] > 0 or result["high"] < 0
-    if result["sd"] == 0 and result["mean"] != 0:
-        # counts and accuracies are discrete: equal differences do not show that there is no spread
-        significant = None
+    significant = None
+    if result["n"] >= SEEDS_TO_JUDGE and (_has_spread(result) or result["mean"] == 0):
+        significant = result["low"] > 0 or result["high"] < 0
     return {**result, "significant": significant}
+
+
+def _has_spread(difference: dict[str, Any]) -> bool:
+    """Counts and accuracies are discrete: equal differences do not show that there is no spread."""
+    rounding = 1e-9 * abs(difference["mean"])
+    return difference["sd"] > rounding

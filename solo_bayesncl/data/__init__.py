@@ -1,4 +1,4 @@
-"""How do images get in? Transforms, loaders, single images, and the generated demo data sets."""
+"""How do images get in? Transforms, loaders, single images, generated demo data, ImageNet-100."""
 
 import lazy_loader
 
@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "digits": ["make_digits"],
         "folder": ["Summary"],
         "glyphs": ["make_glyphs"],
+        "imagenet100": ["make_imagenet100"],
         "images": ["ImageTransform", "read_image"],
         "transforms": ["evaluation_transform", "probe_transform"],
     },

@@ -14,6 +14,7 @@ from solo_bayesncl.adapters.datasets import DOWNLOADED, NAMED
 from solo_bayesncl.adapters.shared import loader_options
 from solo_bayesncl.data.folders import (
     ClassFolder,
+    FlatFolder,
     ImageFiles,
     IndexedClassFolder,
     IndexedFlatFolder,
@@ -32,7 +33,7 @@ def pretrain_loader(cfg: DictConfig) -> DataLoader:
     Raises:
         InputError: for folders that cannot be used.
     """
-    if not _has_folders(cfg):
+    if not has_folders(cfg):
         return adapter().pretrain_loader(cfg)
     build = IndexedFlatFolder if cfg.data.no_labels else IndexedClassFolder
     images = build(cfg.data.train_path, adapter().pretrain_transform(cfg))
@@ -53,7 +54,7 @@ def labelled_loaders(
     Raises:
         InputError: for folders that cannot be used, or a class that training lacks.
     """
-    if not _has_folders(cfg):
+    if not has_folders(cfg):
         return adapter().labelled_loaders(cfg, train_transform, val_transform)
     paths = cfg.data.train_path, cfg.data.val_path
     train = ClassFolder(paths[0], train_transform)
@@ -65,7 +66,22 @@ def labelled_loaders(
     return _training_loader(_fraction_of(train, cfg), cfg), val_loader
 
 
-def _has_folders(cfg: DictConfig) -> bool:
+def training_images(cfg: DictConfig, transform: Callable) -> ImageFiles:
+    """The images of a training folder as (image, label), in order; labels are -1 without labels.
+
+    Args:
+        cfg: settings for which `has_folders`.
+        transform: from a PIL image to a tensor.
+
+    Raises:
+        InputError: for a folder that cannot be used.
+    """
+    build = FlatFolder if cfg.data.get("no_labels") else ClassFolder
+    return _fraction_of(build(cfg.data.train_path, transform), cfg)
+
+
+def has_folders(cfg: DictConfig) -> bool:
+    """Whether the images are files in folders, which this package reads."""
     return cfg.data.dataset not in DOWNLOADED and cfg.data.format != "h5"
 
 

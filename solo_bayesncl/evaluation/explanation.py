@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from solo_bayesncl import files, metrics
 from solo_bayesncl.data.images import ImageTransform, pixel_limit, read_image
 from solo_bayesncl.data.transforms import without_transform
+from solo_bayesncl.evaluation.code_thresholds import threshold_of, warn_unless_reached
 from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 from solo_bayesncl.evaluation.forward import Outputs, forward_images
 from solo_bayesncl.text import for_display
@@ -69,12 +70,27 @@ class Explanation:
         return rows
 
 
-def explain(model: EvaluatedModel) -> Explanation:
+def explain(model: EvaluatedModel, code_length: float | None = None) -> Explanation:
     """The table of a model's dimensions, measured on its validation split.
 
     Values that are not finite count as 0: of a model that diverged, dimensions are dead and their
     gates closed. The images shown for a dimension are those of its largest positive activations.
+
+    Args:
+        model: the model.
+        code_length: active entries per image that codes are cut to, on average over the training
+            split; None for codes as trained.
+
+    Raises:
+        ArgumentError: for a length that is not above 0, or training codes that are not finite.
     """
+    threshold = None
+    if code_length is not None:
+        threshold = threshold_of(model.train.codes, code_length)
+        warn_unless_reached(code_length, threshold)
+        if threshold > 0:
+            codes = metrics.apply_cut(model.val.codes, threshold)
+            model = replace(model, val=replace(model.val, codes=codes))
     val = _finite(model.val)
     order, activations = _most_activating(val.codes)
     shown = _samples_shown(order, activations)
@@ -91,6 +107,8 @@ def explain(model: EvaluatedModel) -> Explanation:
     table = {
         "method": model.run.cfg.method,
         "samples": len(val.labels),
+        "code_length": code_length,
+        "code_threshold": threshold,
         "classes": list(model.classes),
         "class_samples": val.labels.bincount(minlength=len(model.classes)).tolist(),
         "thumbnails": {

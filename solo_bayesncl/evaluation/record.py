@@ -54,16 +54,18 @@ class Findings:
     """What is known of a model: its numbers and its dimensions.
 
     Attributes:
-        evaluation: what `evaluation.json` holds.
-        explanation: the dimensions.
+        evaluation: what `evaluation.json` holds, always of the codes as trained.
+        explanation: the dimensions, of codes as trained or cut.
     """
 
     evaluation: dict[str, Any]
     explanation: Explanation
 
     @classmethod
-    def of(cls, model: EvaluatedModel) -> "Findings":
-        return cls(evaluation_of(model), explain(model))
+    def of(cls, model: EvaluatedModel, code_length: float | None = None) -> "Findings":
+        """Measures and explains; `code_length` is that of `explain`."""
+        explanation = explain(model, code_length)  # first, as it may refuse the length
+        return cls(evaluation_of(model), explanation)
 
     def write(self, folder: Path) -> None:
         """Writes `FINDINGS`."""

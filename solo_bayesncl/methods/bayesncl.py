@@ -23,5 +23,7 @@ class BayesNCL(GateMixin, NCL):
             temperature=self.temperature,
             prior_prob=self.prior_prob,
             kl_lambda=self.kl_lambda,
+            min_norm=self.min_norm,
+            balance_weight=self.balance_weight,
             **self.code_options,
         )

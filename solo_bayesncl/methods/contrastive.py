@@ -1,7 +1,8 @@
 """Codes in other contrastive methods of solo-learn: MoCo v2+, MoCo v3, SupCon and NNCLR.
 
 solo-learn's method stays as it is. The loss inputs are replaced by codes, in the outputs of its
-`forward` and `momentum_forward`, and the gate's KL term is added to its loss.
+`forward` and `momentum_forward`, and the terms of the codes (balance, the gate's KL) are added to
+its loss.
 """
 
 import copy
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from solo_bayesncl import recipes
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.adapters.shared import zero_without_labels
-from solo_bayesncl.losses import bernoulli_kl
+from solo_bayesncl.losses import balance, bernoulli_kl
 from solo_bayesncl.methods.mixins import GateMixin, NonNegativeMixin
 from solo_bayesncl.objective import Encoding, encode
 
@@ -108,7 +109,9 @@ class CodeLossMixin(NonNegativeMixin):
 
     def _encodings(self, raw: dict[str, Tensor], gate_logits: Tensor | None) -> dict[str, Encoding]:
         return {
-            name: encode(z, gate_logits, sample=self.training, **self.code_options)
+            name: encode(
+                z, gate_logits, min_norm=self.min_norm, sample=self.training, **self.code_options
+            )
             for name, z in raw.items()
         }
 
@@ -117,7 +120,7 @@ class CodeLossMixin(NonNegativeMixin):
         return encode(out["query"], out.get("gate_logits"), **self.code_options)
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
-        """solo-learn's step on codes, plus the gate's KL term; arguments as in `NCL`."""
+        """solo-learn's step on codes, plus `code_terms`; arguments as in `NCL`."""
         self._views = []
         loss = super().training_step(batch, batch_idx)
         encodings, feats = zip(*self._views, strict=True)
@@ -125,11 +128,15 @@ class CodeLossMixin(NonNegativeMixin):
         encoding, feats = _concatenate(encodings), torch.cat(feats)
         targets = batch[-1].repeat(len(encodings))
         self.log_codes(encoding, feats, targets, batch_idx)
-        return loss + self.kl_term(encoding)
+        return loss + self.code_terms(encoding)
 
-    def kl_term(self, encoding: Encoding) -> Tensor | float:
-        """The term that is added to solo-learn's loss."""
-        return 0.0
+    def code_terms(self, encoding: Encoding) -> Tensor | float:
+        """The weighted terms that are added to solo-learn's loss."""
+        if not self.balance_weight:
+            return 0.0
+        shares = balance(encoding.codes)
+        self.log_step({"train_balance_loss": shares})
+        return self.balance_weight * shares
 
 
 def _codes(encodings: dict[str, Encoding]) -> dict[str, Tensor]:
@@ -149,11 +156,11 @@ class GatedCodeLossMixin(CodeLossMixin, GateMixin):
         if self.loss_inputs.momentum:
             self.momentum_gating_head = copy.deepcopy(self.gating_head).requires_grad_(False)
 
-    def kl_term(self, encoding: Encoding) -> Tensor:
-        """Weighted KL divergence of the gate's posterior from its prior."""
+    def code_terms(self, encoding: Encoding) -> Tensor:
+        """The parent's, and the KL divergence of the gate's posterior from its prior."""
         kl = bernoulli_kl(encoding.probs, self.prior_prob)
         self.log_step({"train_kl_loss": kl})
-        return self.kl_lambda * kl
+        return super().code_terms(encoding) + self.kl_lambda * kl
 
 
 class MomentumCodesMixin:

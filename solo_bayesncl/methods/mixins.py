@@ -26,6 +26,8 @@ class NonNegativeMixin(StepLogMixin):
             "non_neg": kwargs.non_neg,
             "topk_k": kwargs.topk_k if kwargs.use_topk else 0,
         }
+        self.min_norm: float = kwargs.min_norm
+        self.balance_weight: float = kwargs.balance_weight
 
     @classmethod
     def add_and_assert_specific_cfg(cls, cfg: DictConfig) -> DictConfig:

@@ -26,7 +26,14 @@ class NCL(NonNegativeMixin, SimCLR):
             out: `z` (N, D), the projector's outputs.
             indexes: (N,), equal for the views of one image.
         """
-        return ncl_objective(out["z"], indexes, temperature=self.temperature, **self.code_options)
+        return ncl_objective(
+            out["z"],
+            indexes,
+            temperature=self.temperature,
+            min_norm=self.min_norm,
+            balance_weight=self.balance_weight,
+            **self.code_options,
+        )
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
         """The base class's step, then this method's objective.
@@ -48,6 +55,8 @@ class NCL(NonNegativeMixin, SimCLR):
         terms = {"train_nce_loss": objective.nce}
         if objective.probs is not None:
             terms["train_kl_loss"] = objective.kl
+        if self.balance_weight:
+            terms["train_balance_loss"] = objective.balance
         self.log_step(terms)
         self.log_codes(objective, rows["feats"], targets, batch_idx)
         return objective.total + out["loss"]

@@ -1,8 +1,10 @@
-"""The methods of this package by name, and their place in solo-learn's registry."""
+"""The methods of this package by name, and their place in solo-learn's registries."""
 
 import logging
+from typing import Any
 
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.backbones import BACKBONES
 from solo_bayesncl.methods.bayesncl import BayesNCL
 from solo_bayesncl.methods.contrastive import CodeLossMixin, GatedCodeLossMixin, variants
 from solo_bayesncl.methods.ncl import NCL
@@ -16,11 +18,15 @@ METHODS: dict[str, type] = {
 
 
 def register() -> None:
-    """Adds `METHODS` to `solo.methods.METHODS`; calling it again changes nothing."""
-    registry = adapter().METHODS
-    for name, method in METHODS.items():
-        if registry.get(name, method) is not method:
+    """Adds our methods and backbones to solo-learn's; calling it again changes nothing."""
+    _add("method", METHODS, adapter().METHODS)
+    _add("backbone", BACKBONES, adapter().BACKBONES)
+
+
+def _add(kind: str, ours: dict[str, Any], registry: dict[str, Any]) -> None:
+    for name, entry in ours.items():
+        if registry.get(name, entry) is not entry:
             logging.getLogger(__name__).warning(
-                "The method %r of solo-learn is overwritten by that of solo_bayesncl.", name
+                "The %s %r of solo-learn is overwritten by that of solo_bayesncl.", kind, name
             )
-        registry[name] = method
+        registry[name] = entry

@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, model_validator
 
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.nn import GATE_TYPES, NON_NEGATIVE
+from solo_bayesncl.nn import GATE_TYPES, MIN_NORM, NON_NEGATIVE
 from solo_bayesncl.recipes.machine import number_of_processes
 from solo_bayesncl.recipes.optimization import GatingHeadOptimizer
 from solo_bayesncl.recipes.validation import Section, accepts, validate
@@ -32,6 +32,10 @@ class NCLKwargs(Section):
     """Keep only the largest entries of each projection (NCL+TopK)."""
     topk_k: Entries = 0
     """How many entries TopK keeps."""
+    min_norm: Amount = MIN_NORM
+    """Norm below which a row receives no gradient. At 0 every row does, as in the official code."""
+    balance_weight: Amount = 0.0
+    """Weight of the balance of dimensions, minus the entropy of their shares of activation."""
 
     @model_validator(mode="after")
     def _check_topk(self):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
+from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, HEADLINE_LENGTH, LENGTHS
+
 SPACES = {
     "backbone": "backbone features",
     "projections": "projections",
@@ -69,12 +71,14 @@ class Metric(Entry):
         shown: how prominently a comparison shows it.
         chance: key and label of the metric that is its value at chance.
         about_gates: whether it is in the page's table of gates.
+        common: whether methods share its value, so that there are no differences between them.
     """
 
     better: str | None = None
     shown: Shown = FOLDED
     chance: tuple[str, str] | None = None
     about_gates: bool = False
+    common: bool = False
 
     @property
     def headline(self) -> bool:
@@ -130,8 +134,30 @@ _ACCURACIES = (
     Metric("linear_backbone_top5", "linear probe top-5, backbone", "percent", "higher", TABLES),
     Metric("knn_backbone", "kNN top-1, backbone", "percent", "higher", SENTENCES),
     Metric("online_classifier", "online linear classifier top-1", "percent", "higher", TABLES),
-    Metric("knn_codes", "kNN top-1, codes", "percent", "higher", TABLES),
+    # as trained, tables show the kNN of `OF_EACH_LENGTH`, which has the same neighbours as cut
+    Metric("knn_codes", "kNN top-1, codes", "percent", "higher"),
     Metric("probe_codes", "linear probe top-1, codes", "percent", "higher", FIGURE),
+)
+# what of `_OF_EACH_SPACE` is measured at each length, and how it is shown at the headline length
+_SHOWN_AT_LENGTH = {
+    "semantic_consistency": SENTENCES,
+    "shuffled_label_null": TABLES,
+    "adjusted_consistency": SENTENCES,
+    "paired_dims": FOLDED,
+    "weighted_consistency": TABLES,
+    "active_dims": TABLES,
+    "code_length": FOLDED,
+}
+OF_EACH_LENGTH = (
+    *(
+        replace(metric, shown=_SHOWN_AT_LENGTH[metric.name], about_gates=False)
+        for metric in _OF_EACH_SPACE
+        if metric.name in _SHOWN_AT_LENGTH
+    ),
+    Metric("empty", "empty codes", "share"),
+    Metric("threshold", "threshold of the cut", "number"),
+    Metric("knn", "kNN top-1, codes", "percent", "higher", TABLES),
+    Metric("probe", "linear probe top-1, codes", "percent", "higher", TABLES),
 )
 _INFORMATION = (
     Metric("mutual_information_mean", "mutual information, mean", "nats"),
@@ -149,14 +175,53 @@ def _in(space: str, metrics: Iterable[Metric]) -> Iterable[Metric]:
         yield Metric(m.name, f"{SPACES[space]}: {m.label}", m.unit, m.better, place=(space,))
 
 
+def _at(length: str, metric: Metric) -> Metric:
+    """A metric of the codes cut to a length, or as trained."""
+    words = "as trained" if length == AS_TRAINED else f"at length {length}"
+    # `knn_codes` has more neighbours than the cut codes, so it is not shown beside them
+    prominent = length == str(HEADLINE_LENGTH) or (length, metric.name) == (AS_TRAINED, "knn")
+    key, label = metric.chance or ("", "")
+    return replace(
+        metric,
+        label=f"{metric.label} {words}",
+        place=("code_lengths", length),
+        shown=metric.shown if prominent else FOLDED,
+        chance=(key.replace("codes", f"code_lengths.{length}"), label) if key else None,
+    )
+
+
+_AT_LENGTHS = tuple(
+    _at(str(length), metric) for length in (AS_TRAINED, *LENGTHS) for metric in OF_EACH_LENGTH
+)
+
+
+def _beside_cut(place: str, metrics: Iterable[Metric]) -> Iterable[Metric]:
+    """Metrics of the codes as trained, each followed by the same at the headline length."""
+    for metric in metrics:
+        yield replace(metric, place=(place,))
+        name = metric.name.removesuffix("_codes")
+        yield from (cut for cut in _AT_LENGTHS if cut.headline and cut.name == name)
+
+
 METRICS: tuple[Metric, ...] = (
-    *(replace(metric, place=("codes",)) for metric in (*_OF_EACH_SPACE, *_RETRIEVAL)),
+    *_beside_cut("codes", (*_OF_EACH_SPACE, *_RETRIEVAL)),
     *_in("gate", _OF_EACH_SPACE),
     *_in("projections", _OF_EACH_SPACE),
     *_in("backbone", (*_OF_EACH_SPACE, _RETRIEVAL[0])),
     *(replace(metric, place=("gate",)) for metric in _GATES),
-    *(replace(metric, place=("accuracy",)) for metric in _ACCURACIES),
+    *_beside_cut("accuracy", _ACCURACIES),
+    *(metric for metric in _AT_LENGTHS if not metric.headline),
 )
+
+# numbers that a comparison adds to its evaluations, see `comparison.equal_knn`
+AT_EQUAL_KNN = (
+    Metric("level", "kNN top-1, codes, common level", "percent", None, TABLES,
+           place=("equal_knn",), common=True),
+    Metric("adjusted_consistency", "chance-adjusted consistency at equal kNN", "share", "higher",
+           SENTENCES, place=("equal_knn",)),
+    Metric("weighted_consistency", "consistency weighted by active samples at equal kNN", "share",
+           "higher", TABLES, place=("equal_knn",)),
+)  # fmt: skip
 
 
 def reported_in(evaluations: Iterable[dict[str, Any]]) -> tuple[Metric, ...]:
@@ -176,7 +241,7 @@ def reported_in(evaluations: Iterable[dict[str, Any]]) -> tuple[Metric, ...]:
         for space in SPACES
         for metric in (*_CLASS_BASED, *_INFORMATION)
     )
-    candidates = (*METRICS, *of_factors)
+    candidates = (*METRICS, *AT_EQUAL_KNN, *of_factors)
     return tuple(m for m in candidates if any(m.of(e) is not None for e in evaluations))
 
 

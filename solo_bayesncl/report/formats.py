@@ -39,13 +39,16 @@ def formatted_interval(low: float | None, high: float | None, unit: str) -> str:
     return " to ".join(ends)
 
 
-def formatted_summary(summary: dict[str, float | None], unit: str, seeds: int | None = None) -> str:
+def formatted_summary(
+    summary: dict[str, float | None], unit: str, seeds: int | None = None, intervals: bool = True
+) -> str:
     """mean ± standard deviation [interval]; the mean alone of one seed, or where all are equal.
 
     Args:
         summary: n, mean, sd, low and high, as `comparison.statistics.interval` returns.
         unit: of the values.
         seeds: number of seeds; where fewer of them have a value, the text says how many.
+        intervals: False leaves them out.
     """
     mean, sd = summary["mean"], summary["sd"]
     if mean is None or not sd:
@@ -56,7 +59,8 @@ def formatted_summary(summary: dict[str, float | None], unit: str, seeds: int | 
         mean, sd, low, high = (
             f"{scale * summary[name]:.{places}f}" for name in ("mean", "sd", "low", "high")
         )
-        text = f"{mean} ± {sd}{suffix} [{low}, {high}]".replace("-", MINUS)
+        interval = f" [{low}, {high}]" if intervals else ""
+        text = f"{mean} ± {sd}{suffix}{interval}".replace("-", MINUS)
     if seeds is None or summary["n"] in (0, seeds):
         return text
     return f"{text} ({summary['n']} of {seeds} seeds)"

@@ -59,7 +59,7 @@ def write_page(
             if comparison
             else page_tables.run_tables(runs)
         ),
-        legend={label: style.color for label, style in styles(r.label for r in runs).items()},
+        legend=styles(run.label for run in runs),
         figures={
             name: [Markup(svg) for svg in svgs]
             for name in PANELS
@@ -110,6 +110,13 @@ def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
         f"{run.heading}: {w}" for run in runs for w in run.evaluation.get("warnings", [])
     ]:
         facts["Warnings"] = " ".join(warnings)
+    cuts = [
+        f"codes cut to length {table['code_length']:g}, entries above {table['code_threshold']:.3g}"
+        for run in runs
+        if (table := run.dimensions or {}).get("code_threshold")
+    ]
+    if cuts:
+        facts["Dimensions are of"] = f"{listed(cuts)}; all other numbers are of codes as trained"
     if comparison:
         facts["Intervals"] = f"{percent(comparison['confidence'])} confidence over seeds"
     return facts

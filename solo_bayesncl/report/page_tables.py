@@ -10,10 +10,24 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from solo_bayesncl.report.catalogue import FIGURE, METRICS, SPACES, Metric, information_on
+from solo_bayesncl.report.catalogue import (
+    AT_EQUAL_KNN,
+    FIGURE,
+    METRICS,
+    SPACES,
+    Metric,
+    information_on,
+)
 from solo_bayesncl.report.formats import MISSING, formatted, listed
+from solo_bayesncl.report.printed import COLUMNS, printed_caption, printed_rows
 from solo_bayesncl.report.run import Comparison, RunReport, Runs, by_label, factors_of
-from solo_bayesncl.report.tables import caption, difference_columns, difference_rows, summary_rows
+from solo_bayesncl.report.tables import (
+    caption,
+    difference_columns,
+    difference_rows,
+    length_rows,
+    summary_rows,
+)
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
@@ -49,8 +63,10 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         for metric, (label, *cells) in summary_rows(comparison)
     ]
     tables = [_folded(caption(comparison), ["metric", *comparison["methods"]], rows)]
+    if rows := printed_rows(comparison):
+        tables.append(Table(printed_caption(comparison), [*COLUMNS], rows))
     if comparison["differences"]:
-        plotted = {metric.key for metric in METRICS if metric.shown >= FIGURE}
+        plotted = {m.key for m in (*METRICS, *AT_EQUAL_KNN) if m.shown >= FIGURE}
         rows = [(metric["key"] in plotted, cells) for metric, cells in difference_rows(comparison)]
         title = "Paired differences, seed by seed (shares and accuracies in percentage points)"
         columns = ["metric", *difference_columns(comparison), "verdict"]
@@ -59,7 +75,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 
 def run_tables(runs: Runs) -> list[Table]:
-    """Without a comparison: every run's metrics by space, and its accuracies."""
+    """Without a comparison: every run's metrics by space and by code length, and its accuracies."""
     # a metric's label of codes, which come first, is the one without the space's name
     known = {metric.name: metric for metric in reversed(METRICS)}
     tables = []
@@ -74,6 +90,11 @@ def run_tables(runs: Runs) -> list[Table]:
             row = [metric.label, *(formatted(cell, metric.unit) for cell in cells)]
             rows.append((metric.headline, row))
         tables.append(_folded(f"Metrics by space{of}", ["metric", *spaces], rows))
+        lengths, rows = length_rows(run.evaluation)
+        if lengths:
+            rows = [(metric.headline, cells) for metric, cells in rows]
+            title = f"Codes cut to a length, in active dimensions per sample{of}"
+            tables.append(_folded(title, ["metric", *lengths], rows))
         accuracies = [
             [metric.label, formatted(metric.of(run.evaluation), metric.unit)]
             for metric in METRICS

@@ -26,6 +26,12 @@ NOT_COMPARED = (
     "data.max_image_pixels",
     "dali.device",
 )
+# settings that runs need not record, as they are newer than the first runs -> value without them
+UNRECORDED = {
+    "data.augment": "image",
+    "method_kwargs.min_norm": 0.03,
+    "method_kwargs.balance_weight": 0.0,
+}
 _ABSENT = "absent"
 _logger = logging.getLogger(__name__)
 
@@ -88,15 +94,13 @@ def find_resumable(cfg: DictConfig, kind: str) -> Run | None:
 def comparable(settings: dict) -> dict:
     """Settings without those that do not change what is learned, in JSON's own types."""
     kept = json.loads(json.dumps(settings, default=str))
-    for key in NOT_COMPARED:
+    for key in (*NOT_COMPARED, *UNRECORDED):
         *path, last = key.split(".")
         node = kept
         for part in path:
             node = node.get(part) or {}
-        node.pop(last, None)
-    data = kept.get("data") or {}
-    if data.get("augment") == "image":  # the default, which runs need not record
-        del data["augment"]
+        if key in NOT_COMPARED or node.get(last) == UNRECORDED[key]:
+            node.pop(last, None)
     return kept
 
 

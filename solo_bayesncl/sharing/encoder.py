@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from solo_bayesncl import files, runs
 from solo_bayesncl.data.images import ImageTransform, pixel_limit, read_image
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.metrics import ACTIVE
+from solo_bayesncl.metrics import ACTIVE, apply_cut
 from solo_bayesncl.objective import Encoding
 from solo_bayesncl.precision import AS_TRAINED, autocast, check_precision, resolve_precision
 from solo_bayesncl.runs.models import (
@@ -35,6 +35,8 @@ _logger = logging.getLogger(__name__)
 # Parameters of an encoder; of some methods, codes are the predictor's outputs. The classifier and
 # the momentum networks are not needed.
 PARTS = ("backbone.", "projector.", "predictor.", "gating_head.")
+# attributes of a cut, also in the metadata of exported files
+CUT = ("code_length", "code_threshold")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Dimension:
         index: from 0.
         value: of the code, or of the normalised projection where the gate is closed.
         open_probability: the gate's posterior, 0 to 1; None without a gate.
-        owner: class that it is mostly active on, None without a table of `explain`.
+        owner: class that it is mostly active on, None without a table of `explain` for codes of
+            the same length.
     """
 
     index: int
@@ -96,6 +99,10 @@ class Encoder(nn.Module):
         settings: the run's `args.json`.
         classes: names of the training classes, None if the training data are gone.
         precision: `auto` for that of the training, or one of `solo_bayesncl.precision.PRECISIONS`.
+        code_length: active entries that codes are cut to, on average over the training images;
+            None for codes as trained.
+        code_threshold: magnitude that entries of such a code exceed, as `metrics.cut_threshold`
+            returns it; None for codes as trained.
         model: solo-learn's method, from images to `feats`, `z` and, with a gate, `gate_logits`.
     """
 
@@ -106,6 +113,8 @@ class Encoder(nn.Module):
         classes: Sequence[str] | None = None,
         owners: Mapping[int, str | None] = MappingProxyType({}),
         precision: str = AS_TRAINED,
+        code_length: float | None = None,
+        code_threshold: float | None = None,
     ):
         """`owners`: class that a dimension is mostly active on, by index."""
         super().__init__()
@@ -118,23 +127,36 @@ class Encoder(nn.Module):
         self.settings: dict[str, Any] = OmegaConf.to_container(cfg)
         self.classes = None if classes is None else tuple(classes)
         self.precision = precision
+        self.code_length = code_length
+        self.code_threshold = code_threshold
         self._owners = dict(owners)
 
     @classmethod
     def load(cls, path: str | Path, precision: str = AS_TRAINED) -> "Encoder":
-        """Same as `solo_bayesncl.load_encoder`."""
+        """`solo_bayesncl.load_encoder` with codes as trained, or as exported."""
         check_precision(precision)
         path = files.expand_home(path)
-        if _is_safetensors(path):
+        if is_safetensors(path):
             # export compares in float32
             return cls._from_export(path, "32-true" if precision == AS_TRAINED else precision)
-        run = runs.Run.open(path)
-        owners = _read_owners(run.folder)
+        return cls.of_run(runs.Run.open(path), precision)
+
+    @classmethod
+    def of_run(
+        cls,
+        run: runs.Run,
+        precision: str = AS_TRAINED,
+        code_length: float | None = None,
+        code_threshold: float | None = None,
+    ) -> "Encoder":
+        """The encoder of a run; the other arguments are the attributes."""
         model = load_model(run)
         if names := runs.non_finite(model.state_dict()):
-            _logger.warning("%s is of a model that diverged: %s is not finite", path, names[0])
+            message = "%s is of a model that diverged: %s is not finite"
+            _logger.warning(message, run.checkpoint, names[0])
         classes = recorded_classes(run.folder) or training_classes(run.cfg)
-        return cls(model, run.cfg, classes, owners, precision)
+        owners = _read_owners(run.folder, code_length)
+        return cls(model, run.cfg, classes, owners, precision, code_length, code_threshold)
 
     @classmethod
     def _from_export(cls, path: Path, precision: str) -> "Encoder":
@@ -142,6 +164,7 @@ class Encoder(nn.Module):
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 settings, classes = (json.loads(metadata[key]) for key in ("settings", "classes"))
+                cut = {name: float(metadata[name]) for name in CUT if name in metadata}
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise InputError(
@@ -154,18 +177,26 @@ class Encoder(nn.Module):
         if missing:
             raise InputError(f"{path} lacks {', '.join(missing[:3])}: it is not a whole encoder.")
         runs.fill_module(model, {**model.state_dict(), **weights}, path)
-        return cls(model, cfg, classes, precision=precision)
+        return cls(model, cfg, classes, precision=precision, **cut)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to codes (N, D), float32, rows of length 1 or 0."""
         return self.encode(images).codes.float()
 
-    def encode(self, images: Tensor) -> Encoding:
-        """Codes with the projections, open-probabilities and gate values that they come from."""
+    def encode(self, images: Tensor, cut: bool = True) -> Encoding:
+        """Codes with the projections, open-probabilities and gate values that they come from.
+
+        Args:
+            images: (N, 3, H, W), normalised.
+            cut: whether to cut the codes to `code_length`, if that is given.
+        """
         trained = self.settings.get("precision")
         precision = resolve_precision(self.precision, trained, images.device)
         with autocast(precision, images.device):
-            return encode_outputs(self.model, self.model(images))
+            encoding = encode_outputs(self.model, self.model(images))
+        if not (cut and self.code_threshold):  # nothing is cut at 0, a length that is not reached
+            return encoding
+        return replace(encoding, codes=apply_cut(encoding.codes, self.code_threshold))
 
     @torch.no_grad()
     def describe(self, image: str | Path | Image.Image | Tensor) -> Description:
@@ -219,17 +250,22 @@ def strongest(values: Tensor) -> list[int]:
     return [index for index in order if strength[index] > ACTIVE]
 
 
-def _read_owners(folder: Path) -> dict[int, str | None]:
-    """Class that each dimension is mostly active on, if `explain` has written its table."""
+def _read_owners(folder: Path, code_length: float | None) -> dict[int, str | None]:
+    """Class that each dimension is mostly active on, if `explain` has written its table.
+
+    A table for codes of another length may name other classes.
+    """
     try:
-        table = files.read_json(folder / "dimensions.json")
+        table = files.read_json(folder / "dimensions.json") or {}
+        if table.get("code_length") != code_length:
+            return {}
         named = {None: None, **dict(enumerate(table["classes"]))}
         return {d["index"]: named[d["owner"]] for d in table["dimensions"]}
-    except (InputError, KeyError, TypeError):  # damaged or, a TypeError, no table
+    except (InputError, KeyError, TypeError):  # damaged, or there is none
         return {}
 
 
-def _is_safetensors(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
     """By the suffix, or by the first bytes: the size of a JSON header, then the header."""
     try:
         with path.open("rb") as file:

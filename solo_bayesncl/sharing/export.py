@@ -17,21 +17,23 @@ from torch import Tensor
 from solo_bayesncl import files, runs
 from solo_bayesncl.data.unreadable import ReadableSamples, Reading
 from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.evaluation.code_thresholds import check_code_length
 from solo_bayesncl.evaluation.encoding import evaluation_loaders
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.evaluation.record import versions
 from solo_bayesncl.outputs import cannot_be_written, check_outputs, is_record
 from solo_bayesncl.runs.models import training_classes
-from solo_bayesncl.sharing.encoder import Encoder
+from solo_bayesncl.sharing.encoder import CUT, Encoder
 from solo_bayesncl.sharing.formats import FORMATS
 from solo_bayesncl.sharing.formats.base import Format
+from solo_bayesncl.sharing.loading import load_encoder
 from solo_bayesncl.training.environment import prepare_solo_learn
 
 _logger = logging.getLogger(__name__)
 
 # largest difference from the model's outputs, absolute or relative to the largest of them
 TOLERANCE = 1e-4
-# another library's rounding can open or close a gate this close to its threshold
+# another library's rounding can take a gate, or an entry that is cut, across a threshold this close
 THRESHOLD_MARGIN = 1e-5
 NUM_IMAGES = 8  # of noise, and of the run's data
 
@@ -43,7 +45,8 @@ class Agreement:
     Attributes:
         random: largest absolute difference of outputs on noise images.
         real: the same on images of the run's data, None without such images.
-        left_out: images not compared, because one of their gates is too close to its threshold.
+        left_out: images not compared, because one of their gates, or of the entries that the cut
+            keeps or drops, is too close to its threshold.
     """
 
     random: float
@@ -51,16 +54,20 @@ class Agreement:
     left_out: int
 
 
-def export_run(checkpoint: str | Path, format_name: str, out: Path) -> dict[str, Any]:
+def export_run(
+    checkpoint: str | Path, format_name: str, out: Path, code_length: float | None = None
+) -> dict[str, Any]:
     """Exports a run's model to the file `out`, and a record of it to `out` with `.json` added.
 
     Args:
         checkpoint: a .ckpt file or the folder of a run.
         format_name: one of `FORMATS`.
         out: the file to write, replaced if it exists.
+        code_length: as in `solo_bayesncl.load_encoder`.
 
     Returns:
-        The record: usage, size and normalisation of images, agreement, settings and versions.
+        The record: usage, size and normalisation of images, the cut, agreement, settings and
+        versions.
 
     Raises:
         InputError: for a checkpoint or format that cannot be used, and as `export`.
@@ -68,11 +75,18 @@ def export_run(checkpoint: str | Path, format_name: str, out: Path) -> dict[str,
     if format_name not in FORMATS:
         choices = ", ".join(FORMATS)
         raise ArgumentError("format", format_name, f" is not known. Choose one of: {choices}.")
+    check_code_length(code_length)
+    if code_length is not None and FORMATS[format_name].outputs != "codes":
+        raise ArgumentError(
+            "code_length", code_length,
+            f": {format_name} holds the backbone, which has no codes to cut. Choose the format "
+            "safetensors or onnx, or leave the length out.",
+        )  # fmt: skip
     run = runs.Run.open(checkpoint)
     _check_out(out, run)
     FORMATS[format_name].require_installed()
     prepare_solo_learn()
-    encoder = Encoder.load(checkpoint, precision="32-true")
+    encoder = load_encoder(run.checkpoint, "32-true", code_length)
     file_format = FORMATS[format_name](encoder)
     agreement = export(encoder, format_name, out, _real_images(run))
     normalize = encoder.transform.own.transforms[-1]
@@ -85,6 +99,7 @@ def export_run(checkpoint: str | Path, format_name: str, out: Path) -> dict[str,
             "mean": list(normalize.mean),
             "std": list(normalize.std),
         },
+        **{name: getattr(encoder, name) for name in CUT},
         "agreement": asdict(agreement),
         "checkpoint": str(run.checkpoint),
         "settings": encoder.settings,
@@ -187,12 +202,19 @@ def _compare(file_format: Format, written: Path, real_images: Tensor | None) -> 
 
 
 def _without_undecided(encoder: Encoder, images: Tensor) -> Tensor:
-    """The images without a gate on its threshold; all of them if each image has one."""
-    probs, options = encoder.encode(images).probs, getattr(encoder.model, "code_options", {})
-    if probs is None or options.get("gate_type") == "soft":
-        return images
-    distance = (probs - options["gate_threshold"]).abs()
-    decided = (distance > THRESHOLD_MARGIN).all(dim=1)
+    """The images without a value on a threshold; all of them if each image has one."""
+    encoding, options = (
+        encoder.encode(images, cut=False),
+        getattr(encoder.model, "code_options", {}),
+    )
+    distances = []
+    if encoding.probs is not None and options.get("gate_type") != "soft":
+        distances.append(encoding.probs - options["gate_threshold"])
+    if encoder.code_threshold:
+        distances.append(encoding.codes.abs() - encoder.code_threshold)
+    decided = torch.ones(len(images), dtype=torch.bool)
+    for distance in distances:
+        decided &= (distance.abs() > THRESHOLD_MARGIN).all(dim=1)
     return images[decided] if decided.any() else images
 
 

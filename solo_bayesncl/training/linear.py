@@ -8,7 +8,7 @@ from timm.data import Mixup, create_transform
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import nn
 
-from solo_bayesncl import runs
+from solo_bayesncl import methods, runs
 from solo_bayesncl.adapters import adapter
 from solo_bayesncl.adapters.datasets import statistics
 from solo_bayesncl.data.loaders import labelled_loaders
@@ -51,6 +51,7 @@ def train_linear(cfg: DictConfig) -> Path:
     record_absolute(cfg)
     weights = _backbone_weights(checkpoint)
     prepare_solo_learn()
+    methods.register()  # the backbones, too
     check_release(cfg)
     cfg = adapter().linear_cfg(cfg)
     adapter().pl.seed_everything(cfg.seed, workers=True)

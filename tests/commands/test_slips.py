@@ -416,6 +416,22 @@ SLIPS = [
         "image.png is a file. Give a folder",
     ),
     (("data", "digits", "--out", f"{FILES}/images"), "is not empty, nor a complete data set."),
+    (
+        ("data", "imagenet-100", "--out", "x"),
+        "imagenet-100 needs --imagenet DIR, a download of ImageNet",
+    ),
+    (
+        ("data", "imagenet-100", "--out", "x", "--imagenet", "nope"),
+        "nope is not a folder.",
+    ),
+    (
+        ("data", "imagenet-100", "--out", "x", "--imagenet", "y", "--train-size", "9"),
+        "--train-size is not an option of imagenet-100. Leave it out.",
+    ),
+    (
+        ("data", "digits", "--out", "x", "--imagenet", "y"),
+        "--imagenet is not an option of digits. Leave it out.",
+    ),
     (("demo", "--seeds", "-1"), "--seeds [-1]: give different integers of at least 0."),
     (("demo", "--seeds", "1", "1"), "--seeds [1, 1]: give different integers of at least 0."),
     (("demo", "--epochs", "0"), "--epochs 0: give an integer of at least 1."),

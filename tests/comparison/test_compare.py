@@ -63,7 +63,7 @@ def test_comparison_leaves_tables_figures_page_and_runs(compared):
             assert json.loads((compared / name / "args.json").read_text())["seed"] == seed
     page = (compared / "report.html").read_text()
     assert "bayesncl_gs" in page
-    assert "significant difference" in page
+    assert "not judged below 3" in page
 
 
 def test_what_is_finished_is_not_done_again(compared, images, capsys):

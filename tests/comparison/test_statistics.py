@@ -131,13 +131,38 @@ def test_records_are_in_the_order_of_the_seeds():
 
 
 def test_equal_differences_are_not_called_significant():
-    """Accuracies of few images repeat; two equal differences say nothing of their spread."""
-    runs = {"a": {0: evaluation(0.5), 1: evaluation(0.5)}, "b": {0: evaluation(0.625), 1: evaluation(0.625)}}  # fmt: skip  # noqa: E501
+    """Accuracies of few images repeat; equal differences say nothing of their spread."""
+    runs = {
+        method: {seed: evaluation(consistency) for seed in range(3)}
+        for method, consistency in {"a": 0.5, "b": 0.625}.items()
+    }
     result = compare(runs)
     found = {d["metric"]: d for d in result["differences"]}
     assert found["codes.semantic_consistency"]["significant"] is None
     assert found["accuracy.knn_backbone"]["significant"] is False  # no difference at all
     assert any("without spread it is not judged" in s for s in sentences(result))
+
+
+def test_differences_that_rounding_alone_tells_apart_are_equal():
+    """0.6 - 0.4 is not 0.7 - 0.5 in binary."""
+    runs = {
+        method: {seed: evaluation(0.1 * (seed + least)) for seed in range(3)}
+        for method, least in {"a": 4, "b": 6}.items()
+    }
+    (found,) = (d for d in compare(runs)["differences"] if d["metric"].endswith("consistency"))
+    assert 0 < found["sd"] < 1e-15
+    assert found["significant"] is None
+
+
+def test_two_seeds_are_not_judged():
+    """Nor is an interval that excludes 0: with so few, t-intervals hardly ever do."""
+    runs = {"a": {0: evaluation(0.5), 1: evaluation(0.6)}, "b": {0: evaluation(0.7), 1: evaluation(0.801)}}  # fmt: skip  # noqa: E501
+    result = compare(runs)
+    (found,) = (d for d in result["differences"] if d["metric"] == "codes.semantic_consistency")
+    assert found["low"] > 0
+    assert found["significant"] is None
+    (sentence,) = (s for s in sentences(result) if s.startswith("Semantic"))
+    assert sentence.endswith("interval +19.4 to +20.7 over 2 seeds: not judged below 3.")
 
 
 def test_tables_hold_the_same_numbers_in_every_format(tmp_path):

@@ -20,7 +20,7 @@ from solo_bayesncl.adapters import adapter
 from solo_bayesncl.data.digits import make_digits
 from solo_bayesncl.data.loaders import pretrain_loader
 from solo_bayesncl.errors import InputError
-from solo_bayesncl.losses import bernoulli_kl, info_nce
+from solo_bayesncl.losses import balance, bernoulli_kl, info_nce
 from solo_bayesncl.methods.contrastive import LOSS_INPUTS
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.method_kwargs import CONTRASTIVE, METHODS
@@ -49,6 +49,15 @@ def build(method: str, **method_kwargs):
     model = adapter().build(config_of(method, **method_kwargs))
     record_log(model)
     return model.train()
+
+
+def test_small_resnet_is_the_momentum_network_too():
+    cfg = config_of("bayesncl_mocov2plus")
+    cfg.backbone.name = "small_resnet"
+    model = adapter().build(cfg)
+    assert model.features_dim == 128
+    assert model.momentum_backbone.state_dict().keys() == model.backbone.state_dict().keys()
+    assert torch.equal(*(net.conv1[0].weight for net in (model.backbone, model.momentum_backbone)))
 
 
 def test_every_method_that_solo_learn_has_is_registered_in_both_variants():
@@ -129,23 +138,25 @@ def test_batch_without_any_label_trains(method, momentum_classifier):
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_loss_is_solo_learns_loss_of_codes_plus_the_kl_term(name):
-    """Without non-negativity, and with all gates open, it is solo-learn's but for the KL term."""
+def test_loss_is_solo_learns_loss_of_codes_plus_the_terms_of_the_codes(name):
+    """Without non-negativity, and with all gates open, it is solo-learn's but for these terms."""
     plain, free = build_original(name).train(), build(f"ncl_{name}", non_neg="none")
-    gated = build(f"bayesncl_{name}", non_neg="none", gate_threshold=0.0)
+    gated = build(f"bayesncl_{name}", non_neg="none", gate_threshold=0.0, balance_weight=0.1)
     for model in (plain, free, gated):
         model.load_state_dict(plain.state_dict(), strict=False)
         model.log = model.log_dict = lambda *_, **__: None
     expected = plain.training_step(batch(), 1)
     torch.testing.assert_close(free.training_step(batch(), 1), expected, rtol=1e-5, atol=1e-5)
-    probs = []
-    gated.kl_term = lambda encoding: (
-        probs.append(encoding.probs) or type(gated).kl_term(gated, encoding)
+    encodings = []
+    gated.code_terms = lambda encoding: (
+        encodings.append(encoding) or type(gated).code_terms(gated, encoding)
     )
     total = gated.training_step(batch(), 1)
-    kl = 3e-5 * bernoulli_kl(probs[0], 0.8)
+    (encoding,) = encodings
+    kl, shares = 3e-5 * bernoulli_kl(encoding.probs, 0.8), 0.1 * balance(encoding.codes)
     assert kl > 0
-    torch.testing.assert_close(total, expected + kl, rtol=1e-5, atol=1e-5)
+    assert shares < -0.1
+    torch.testing.assert_close(total, expected + kl + shares, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", HERE)

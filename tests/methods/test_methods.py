@@ -1,12 +1,13 @@
 """The methods in solo-learn's registry: construction, one training step, names, settings."""
 
-from math import isnan
+from math import isnan, log
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import record_log
 from omegaconf import OmegaConf
+from torch import nn
 
 import solo_bayesncl
 from solo_bayesncl.adapters import adapter
@@ -63,12 +64,21 @@ def batch(crops: int = 2, size: int = 8, small: int = 0):
     return [torch.zeros(size, dtype=torch.long), images, torch.arange(size) % 6]
 
 
-def test_register_adds_both_methods_once():
-    registry = adapter().METHODS
-    before = dict(registry)
+def test_register_adds_methods_and_backbones_once():
+    registries = adapter().METHODS, adapter().BACKBONES
+    before = [dict(registry) for registry in registries]
     solo_bayesncl.register()
-    assert {"ncl", "bayesncl"} <= set(registry)
-    assert registry == before
+    assert {"ncl", "bayesncl"} <= registries[0].keys()
+    assert "small_resnet" in registries[1]
+    assert [*registries] == before
+
+
+def test_small_resnet_has_four_narrow_stages_without_pooling_before_them():
+    backbone = adapter().backbone("small_resnet", "ncl", {}, cifar_stem=True)
+    assert [info["num_chs"] for info in backbone.feature_info] == [16, 16, 32, 64, 128]
+    assert backbone.forward_features(torch.zeros(2, 3, 32, 32)).shape == (2, 128, 2, 2)
+    assert backbone(torch.zeros(2, 3, 24, 24)).shape == (2, 128)
+    assert sum(parameter.numel() for parameter in backbone.parameters()) < 310_000
 
 
 @pytest.mark.parametrize("method", ["ncl", "bayesncl"])
@@ -140,6 +150,43 @@ def test_training_step_logs_loss_terms_open_rate_and_empty_codes():
     assert set(model.logged) == logged
     assert 0 < model.logged["train_gate_open_rate"] < 1
     assert model.logged["train_kl_loss"] > 0
+
+
+@pytest.mark.parametrize("method", ["ncl", "bayesncl"])
+def test_training_step_adds_and_logs_the_balance_if_it_has_a_weight(method):
+    without, with_balance = build(method), build(method, balance_weight=0.5)
+    losses = [model.training_step(batch(), 1).item() for model in (without, with_balance)]
+    shares = with_balance.logged["train_balance_loss"]
+    assert -log(16) <= shares < 0
+    assert losses[1] - losses[0] == pytest.approx(0.5 * shares, abs=1e-5)
+
+
+class FixedProjections(nn.Module):
+    """A projector whose output is a parameter; one row has no positive entry."""
+
+    def __init__(self):
+        super().__init__()
+        z = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+        z[3] = -0.1
+        self.z = nn.Parameter(z)
+
+    def forward(self, feats):
+        return self.z + 0 * feats.sum()
+
+
+@pytest.mark.parametrize("method", ["ncl", "bayesncl", "bayesncl_supcon"])
+def test_an_empty_row_learns_only_with_a_min_norm_of_0(method):
+    """As in the official code, where its gradient is 1e12 times that of other rows."""
+    gradients = {}
+    for min_norm in (0.03, 0.0):
+        model = build(method, min_norm=min_norm).train()
+        model.projector = FixedProjections()
+        model.training_step(batch(), 1).backward()
+        gradients[min_norm] = model.projector.z.grad.abs().amax(dim=1)
+    assert gradients[0.03][3] == 0
+    assert gradients[0.0][3] > 1e9
+    others = torch.arange(8) != 3
+    torch.testing.assert_close(gradients[0.0][others], gradients[0.03][others])
 
 
 def test_step_without_a_trainer_is_that_of_a_plain_module():
@@ -332,6 +379,8 @@ def test_objective_receives_every_setting(monkeypatch):
         "sigmoid_temperature": 0.9,
         "use_topk": True,
         "topk_k": 5,
+        "min_norm": 0.01,
+        "balance_weight": 0.2,
     }
     build("bayesncl", **chosen).training_step(batch(), 1)
     assert received == {
@@ -343,6 +392,8 @@ def test_objective_receives_every_setting(monkeypatch):
         "gate_threshold": 0.4,
         "gate_temperature": 0.9,
         "topk_k": 5,
+        "min_norm": 0.01,
+        "balance_weight": 0.2,
     }
 
 

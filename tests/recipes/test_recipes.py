@@ -244,6 +244,14 @@ def test_imagenet100_recipe_has_the_official_settings():
     assert cfg.data.format == "dali"
 
 
+@pytest.mark.parametrize("folder", [name for name in folders() if name.startswith("pretrain")])
+def test_wide_ncl_is_ncl_with_twice_the_dimensions(folder):
+    ncl, wide = read(folder)["ncl"], read(folder)["ncl_wide"]
+    changed = {key for key in ncl | wide if ncl.get(key) != wide.get(key)}
+    assert changed == {"name", "method_kwargs.proj_output_dim"}
+    assert wide["method_kwargs.proj_output_dim"] == 2 * ncl["method_kwargs.proj_output_dim"]
+
+
 def test_a_grid_is_every_combination_of_its_values_as_they_are_written():
     grid = {
         "recipe": "ncl",

@@ -161,10 +161,11 @@ def on_cpu(images: Path, out: Path, devices: int = 1) -> list[str]:
 
 @on_main
 def test_main_pretrain_and_main_linear_train_from_our_recipes(checkout, images, tmp_path):
-    """In two processes of theirs, the second of which has to find the method again."""
+    """In two processes of theirs, the second of which has to find method and backbone again."""
     script = checkout / "main_pretrain.py"
     recipe = ("--config-path", "scripts/pretrain/custom", "--config-name", "bayesncl.yaml")
-    overrides = [*on_cpu(images, tmp_path, devices=2), "optimizer.batch_size=8"]
+    small = "backbone.name=small_resnet"
+    overrides = [*on_cpu(images, tmp_path, devices=2), "optimizer.batch_size=8", small]
     done = python(script, *recipe, *overrides, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (checkpoint,) = only_run(tmp_path, "bayesncl").glob("*.ckpt")
@@ -179,7 +180,7 @@ def test_main_pretrain_and_main_linear_train_from_our_recipes(checkout, images, 
         checkout / "main_linear.py",
         "--config-path", "scripts/linear/custom", "--config-name", "bayesncl.yaml",
         f"pretrained_feature_extractor='{checkpoint}'", "data.augmentations.crop_size=16",
-        *overrides, cwd=tmp_path,
+        *overrides, small, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (probe,) = only_run(tmp_path, "linear").glob("*.ckpt")

@@ -93,3 +93,11 @@ def test_new_folders_are_never_shared(tmp_path, monkeypatch):
     folders = {runs.new_folder(tmp_path / "ncl") for _ in range(2)}
     assert len(folders) == 2
     assert all(folder.is_dir() for folder in folders)
+
+
+def test_settings_that_older_records_lack_count_only_with_another_value():
+    recorded = {"method": "ncl", "method_kwargs": {"topk_k": 0}, "data": {}}
+    for min_norm, same in ((0.03, True), (0.0, False)):
+        today = {"min_norm": min_norm, "balance_weight": 0.0}
+        settings = {**recorded, "method_kwargs": {"topk_k": 0, **today}}
+        assert (runs.comparable(settings) == runs.comparable(recorded)) == same

@@ -70,6 +70,14 @@ def vit_run(run, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def small_run(run, tmp_path_factory) -> Path:
+    """One of the small ResNet, twice as wide at its end."""
+    folder = tmp_path_factory.mktemp("small") / "run"
+    kwargs = {"channels": [16, 32, 64, 256]}
+    return untrained(run, folder, **{"backbone.name": "small_resnet", "backbone.kwargs": kwargs})
+
+
+@pytest.fixture(scope="module")
 def predictor_run(run, tmp_path_factory) -> Path:
     """One whose codes are the outputs of its predictor."""
     folder = tmp_path_factory.mktemp("predictor") / "run"
@@ -133,6 +141,7 @@ def test_file_and_record_hold_what_the_model_computes(run, tmp_path, capsys, for
         ("cifar_run", "safetensors"),
         ("vit_run", "timm"),
         ("vit_run", "safetensors"),
+        *(("small_run", format_name) for format_name in ("timm", "safetensors", "onnx")),
         ("predictor_run", "safetensors"),
     ],
 )
@@ -208,9 +217,13 @@ def test_timm_has_no_cifar_stem(cifar_run, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_torchvision_builds_vit_otherwise(vit_run, tmp_path, capsys):
-    arguments = ["export", vit_run, "--format", "torchvision", "--out", tmp_path / "a.pt"]
-    assert "holds ResNets; backbone.name=vit_tiny" in refused(capsys, *arguments)
+@pytest.mark.parametrize(
+    ("fixture", "name"), [("vit_run", "vit_tiny"), ("small_run", "small_resnet")]
+)
+def test_torchvision_builds_other_backbones_otherwise(fixture, name, request, tmp_path, capsys):
+    run = request.getfixturevalue(fixture)
+    arguments = ["export", run, "--format", "torchvision", "--out", tmp_path / "a.pt"]
+    assert f"holds torchvision's ResNets, not backbone.name={name}." in refused(capsys, *arguments)
 
 
 @pytest.mark.parametrize("name", ["encoder.safetensors", "encoder.bin"])

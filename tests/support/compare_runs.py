@@ -13,10 +13,10 @@ PROBE = [
 ]
 
 
-def arguments(images: Path, out: Path, *more: str) -> list[str]:
+def arguments(images: Path, out: Path, *more: str, name: str = "custom") -> list[str]:
     """A comparison that takes seconds: what is typed behind `pretrain` in other tests, too."""
     typed = [o for o in tiny(images, out) if not o.startswith("checkpoint.dir")]
-    return ["compare", "--config-name", "custom", f"out={out}", *typed, *PROBE, *more]
+    return ["compare", "--config-name", name, f"out={out}", *typed, *PROBE, *more]
 
 
 def comparison(out: Path) -> dict:

@@ -102,6 +102,8 @@ def small_model(method: str) -> nn.Module:
     cfg = config(method)
     own = CONTRASTIVE.get(method.rpartition("_")[2])
     cfg.method_kwargs.update({key: OWN_SETTINGS[key] for key in own.model_fields} if own else {})
+    if method != "simclr":
+        cfg.method_kwargs.balance_weight = 0.1
     cfg.momentum = {"base_tau": 0.5}
     torch.manual_seed(0)
     with small_backbone():

@@ -12,7 +12,14 @@ from PIL import Image, ImageDraw
 
 from solo_bayesncl.comparison.sentences import sentences
 from solo_bayesncl.comparison.statistics import compare
-from solo_bayesncl.metrics import mutual_information, per_dimension
+from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, LENGTHS
+from solo_bayesncl.metrics import (
+    apply_cut,
+    cut_threshold,
+    mutual_information,
+    per_dimension,
+    summary,
+)
 
 METHODS = ("simclr", "ncl", "bayesncl")
 SEEDS = (0, 1)
@@ -62,7 +69,10 @@ def build_run(
     }
     _thumbnails(rng, [tile["label"] for tile in tiles]).save(folder / "thumbnails.jpg", quality=85)
     write(folder / "dimensions.json", record)
-    write(folder / "evaluation.json", _evaluation(rng, method, seed, rows, gated, dims, samples))
+    evaluation = _evaluation(rng, method, seed, rows, gated, dims, samples)
+    best = evaluation["accuracy"]["knn_codes"]
+    evaluation["code_lengths"] = _code_lengths(torch.tensor(codes), torch.tensor(labels), best)
+    write(folder / "evaluation.json", evaluation)
     write(folder / "args.json", _settings(method, seed))
     (folder / "metrics.csv").write_text(_curves(rng, method, gated))
 
@@ -167,6 +177,7 @@ def _space(rows: list[dict], blur: float) -> dict:
         "active_dims": sum(map(bool, supports)),
         "dead_dims": sum(not support for support in supports),
         "code_length": sum(row["density"] for row in rows) * (1 + blur),
+        "non_negative_ratio": 1.0,
         "activation_sparsity": 1 - _mean(rows, "density") * (1 + blur / 2),
         "effective_rank": 21.7,
         "orthogonality_mean": 0.00042,
@@ -225,6 +236,34 @@ def _evaluation(rng, method, seed, rows, gated, dims, samples) -> dict:
         },
         "versions": {"python": "3.11.7", "torch": "2.9.0"},
     }
+
+
+def _code_lengths(codes: torch.Tensor, labels: torch.Tensor, best: float) -> dict[str, dict]:
+    """The metrics of the codes at each length; accuracies approach `best` with the length."""
+
+    def measured(codes: torch.Tensor, threshold: float | None) -> dict[str, float | None]:
+        numbers = {name: float(value) for name, value in summary(codes, labels).items()}
+        names = (
+            "code_length", "semantic_consistency", "adjusted_consistency", "paired_dims",
+            "weighted_consistency", "active_dims",
+        )  # fmt: skip
+        lost = 1 / (1 + numbers["code_length"])
+        return {
+            **{name: numbers[name] for name in names},
+            "shuffled_label_null": 0.2,
+            "threshold": threshold,
+            "empty": float((codes == 0).all(dim=1).double().mean()),
+            "knn": best * (1 - 0.4 * lost),
+            "probe": best * (1 - 0.5 * lost),
+        }
+
+    as_trained = measured(codes, None)
+    thresholds = {str(length): cut_threshold(codes, length) for length in LENGTHS}
+    at_lengths = {
+        name: measured(apply_cut(codes, t), t) if t else dict.fromkeys(as_trained)
+        for name, t in thresholds.items()
+    }
+    return {**at_lengths, AS_TRAINED: as_trained}
 
 
 def _settings(method: str, seed: int) -> dict:

@@ -133,6 +133,8 @@ METHOD_VALUES = {
     "method_kwargs.sigmoid_temperature=0": "method_kwargs.sigmoid_temperature=0: give a number",
     "method_kwargs.non_neg=swish": "method_kwargs.non_neg='swish': give one of none, ",
     "++method_kwargs.gate_tipe=STE": "method_kwargs.gate_tipe is not a setting of method: bayesn",
+    "++method_kwargs.min_norm=-1": "method_kwargs.min_norm=-1: give a number of at least 0",
+    "++method_kwargs.balance_weight=on": "method_kwargs.balance_weight='on': give a number of at",
     "method_kwargs.proj_output_dim=-1": "method_kwargs.proj_output_dim=-1: give an integer of at",
 }
 SOLO_LEARN_VALUES = {

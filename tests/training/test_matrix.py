@@ -13,6 +13,7 @@ from conftest import RECIPES, make_images, only_run, tiny
 from omegaconf import OmegaConf
 from torchvision import transforms as T
 
+import solo_bayesncl
 from solo_bayesncl import adapters, runs
 from solo_bayesncl.__main__ import main
 from solo_bayesncl.adapters import adapter
@@ -75,8 +76,6 @@ def reader_of(reader: str) -> tuple[str, ...]:
 @pytest.fixture
 def batches(monkeypatch) -> list:
     """The batches that training steps of BayesNCL are given: [indexes, crops, targets]."""
-    import solo_bayesncl
-
     solo_bayesncl.register()
     method, seen = adapter().METHODS["bayesncl"], []
     step = method.training_step
@@ -111,6 +110,7 @@ def unlabelled(few, tmp_path_factory) -> Path:
 # the smallest backbone of each family: size of its images, and its settings for them
 FAMILIES = {
     "resnet18": (16, []),
+    "small_resnet": (16, []),
     "wide_resnet28w2": (16, []),
     "vit_tiny": (16, ["++backbone.kwargs={img_size: 16, patch_size: 8}"]),
     "swin_tiny": (32, ["++backbone.kwargs={img_size: 32, window_size: 2}"]),
@@ -218,6 +218,20 @@ def test_vit_recipe_trains_all_parts_with_adamw_at_one_rate(vit_run):
 def test_other_vit_recipes_train(few, tmp_path, name):
     run = pretrain(few, tmp_path, *VIT, *NO_CHECKPOINT, folder="imagenet-100", name=name)
     assert math.isfinite(curves(run)["train_nce_loss_epoch"][0])
+
+
+def test_probe_evaluation_and_encoder_take_the_small_resnet(few, tmp_path):
+    small = "backbone.name=small_resnet"
+    run = pretrain(few, tmp_path / "pretrained", small)
+    (tmp_path / "probe").mkdir()
+    assert linear(run, few, tmp_path / "probe", small, "++backbone.kwargs=null", name="ncl") == 0
+    before = checkpoint(run)["state_dict"]
+    after = checkpoint(only_run(tmp_path / "probe", "linear"))["state_dict"]
+    assert after["classifier.weight"].shape == (3, 128)
+    assert torch.equal(before["backbone.conv1.0.weight"], after["backbone.conv1.0.weight"])
+    assert main(["evaluate", str(run), "--out", str(tmp_path / "evaluation.json")]) == 0
+    encoder = solo_bayesncl.load_encoder(run)
+    assert encoder(torch.randn(2, 3, 16, 16)).shape == (2, 16)
 
 
 def linear(run: Path, images: Path, out: Path, *overrides: str, name="bayesncl_vit") -> int:

@@ -17,18 +17,14 @@ from solo.methods import METHODS
 from solo.utils.checkpointer import Checkpointer as SoloCheckpointer
 
 from solo_bayesncl.adapters.shared import CheckpointerMixin, patch_metrics
+from solo_bayesncl.adapters.v1_0_2.backbones import BACKBONES, backbone, backbone_names
 from solo_bayesncl.adapters.v1_0_2.data import (
     dali_augmentations,
     labelled_loaders,
     pretrain_loader,
     pretrain_transform,
 )
-from solo_bayesncl.adapters.v1_0_2.linear import (
-    LinearModel,
-    backbone,
-    backbone_names,
-    linear_model,
-)
+from solo_bayesncl.adapters.v1_0_2.linear import LinearModel, linear_model
 from solo_bayesncl.adapters.v1_0_2.methods import (
     KNN,
     BaseMethod,
@@ -40,10 +36,10 @@ from solo_bayesncl.adapters.v1_0_2.methods import (
 from solo_bayesncl.adapters.v1_0_2.settings import check, linear_cfg, pretrain_cfg
 
 __all__ = [
-    "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "pl", "BaseMethod", "SimCLR", "LinearModel",
-    "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg", "method",
-    "method_names", "backbone_names", "build", "backbone", "linear_model", "pretrain_transform",
-    "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision",
+    "NAME", "FORMATS", "OTHER_RELEASE", "METHODS", "BACKBONES", "pl", "BaseMethod", "SimCLR",
+    "LinearModel", "Checkpointer", "KNN", "patch_solo_learn", "check", "pretrain_cfg", "linear_cfg",
+    "method", "method_names", "backbone_names", "build", "backbone", "linear_model",
+    "pretrain_transform", "pretrain_loader", "labelled_loaders", "dali_augmentations", "precision",
 ]  # fmt: skip
 
 NAME = "solo-learn 1.0.2"

@@ -5,6 +5,7 @@ calls of solo-learn's class then reach `BaseMethod` before the release's own bas
 """
 
 import inspect
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from solo.methods import METHODS
 from solo.utils import misc
 from solo.utils.knn import WeightedKNNClassifier
 from solo.utils.metrics import accuracy_at_k
-from torch import Tensor
+from torch import Tensor, nn
 
 from solo_bayesncl.adapters.shared import (
     cap_top_k,
@@ -30,6 +31,7 @@ from solo_bayesncl.adapters.shared import (
     set_defaults,
     zero_without_labels,
 )
+from solo_bayesncl.adapters.v1_0_2.backbones import BACKBONES
 from solo_bayesncl.adapters.v1_0_2.optimizers import OptimizationMixin, arguments_of
 from solo_bayesncl.adapters.v1_0_2.settings import OPTIMIZATION_DEFAULTS
 from solo_bayesncl.losses import gather, info_nce
@@ -53,10 +55,22 @@ class BaseMethod(OptimizationMixin, solo.methods.base.BaseMethod):
     def __getattr__(self, name):
         return super().__getattr__(self.RENAMED.get(name, name))
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, *, encoder: str, **kwargs):
+        self.backbone_name = encoder  # as main's
+        # The release asserts that it knows the name and takes any with "resnet" for torchvision's.
+        known = encoder in solo.methods.base.BaseMethod._SUPPORTED_ENCODERS
+        super().__init__(encoder=encoder if known else "vit_tiny", **kwargs)
         if self.knn_eval:
             self.knn = KNN(k=self.knn_k, distance_fx="euclidean")
+
+    @property
+    def base_model(self) -> Callable[..., nn.Module]:
+        """The function that builds the backbone."""
+        return BACKBONES[self.backbone_name]
+
+    @base_model.setter
+    def base_model(self, builder: Callable[..., nn.Module]) -> None:
+        """Ignores the release's own, which is that of another name for a backbone it lacks."""
 
     @staticmethod
     def add_and_assert_specific_cfg(cfg: DictConfig) -> DictConfig:

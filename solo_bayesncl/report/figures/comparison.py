@@ -5,7 +5,7 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
-from solo_bayesncl.report.catalogue import FIGURE, METRICS, Metric
+from solo_bayesncl.report.catalogue import AT_EQUAL_KNN, FIGURE, METRICS, Metric
 from solo_bayesncl.report.figures.style import MUTED, Panel, set_methods, set_unit, styles
 from solo_bayesncl.report.run import Comparison, Runs
 
@@ -13,7 +13,7 @@ from solo_bayesncl.report.run import Comparison, Runs
 def comparison_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Panel]:
     """A panel per metric that any seed has a value of."""
     summaries = (comparison or {}).get("summary", {}).values()
-    for metric in METRICS:
+    for metric in (*METRICS, *AT_EQUAL_KNN):
         has_values = any(summary.get(metric.key, {}).get("n") for summary in summaries)
         if metric.shown >= FIGURE and has_values:
             yield Panel(metric.label, partial(_draw_metric, comparison=comparison, metric=metric))

@@ -12,6 +12,7 @@ from solo_bayesncl import files
 from solo_bayesncl.report.figures.comparison import comparison_panels
 from solo_bayesncl.report.figures.factors import factor_panels
 from solo_bayesncl.report.figures.gate import gate_factor_panels, gate_panels
+from solo_bayesncl.report.figures.lengths import length_panels
 from solo_bayesncl.report.figures.lines import curve_panels, retrieval_panels, selection_panels
 from solo_bayesncl.report.figures.style import RC, MethodStyle, Panel, literal, styles
 from solo_bayesncl.report.figures.svg import inline_svg, svg_of
@@ -19,9 +20,12 @@ from solo_bayesncl.report.run import Comparison, Runs
 
 PANEL_SIZE = (3.5, 2.6)
 PAPER_COLUMNS = 3
+# the longest legend that does not hide a panel; longer ones are below, in lines of this height
+LEGEND_INSIDE, LEGEND_LINE = 5, 0.2
 
 # name of the figure -> its panels, none without data
 PANELS: dict[str, Callable[[Runs, Comparison | None], Iterable[Panel]]] = {
+    "lengths": length_panels,
     "comparison": comparison_panels,
     "curves": curve_panels,
     "gate": gate_panels,
@@ -31,7 +35,7 @@ PANELS: dict[str, Callable[[Runs, Comparison | None], Iterable[Panel]]] = {
     "factors": factor_panels,
 }
 # those that do not name their methods otherwise
-WITH_LEGEND = ("curves", "retrieval", "selection")
+WITH_LEGEND = ("lengths", "curves", "retrieval", "selection")
 
 
 def figure_of(name: str, runs: Runs, comparison: Comparison | None = None) -> Figure | None:
@@ -83,9 +87,12 @@ def save_figures(folder: Path, runs: Runs, comparison: Comparison | None = None)
 def _drawn(panels: Sequence[Panel], legend: dict[str, MethodStyle] | None = None) -> Figure:
     columns = min(PAPER_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
+    below = len(legend or {}) > LEGEND_INSIDE
+    height = PANEL_SIZE[1] * rows
+    if below:
+        height += LEGEND_LINE * -(-len(legend) // (2 * columns))
     with matplotlib.rc_context(RC):
-        size = (PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(PANEL_SIZE[0] * columns, height), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).flat
         for panel, axes in zip(panels, grid, strict=False):
             panel.draw(axes)
@@ -97,5 +104,8 @@ def _drawn(panels: Sequence[Panel], legend: dict[str, MethodStyle] | None = None
                 Line2D([], [], color=s.color, ls=s.line, marker=s.marker, label=literal(label))
                 for label, s in legend.items()
             ]
-            grid[0].legend(handles=handles)
+            if below:
+                figure.legend(handles=handles, loc="outside lower center", ncols=2 * columns)
+            else:
+                grid[0].legend(handles=handles)
     return figure

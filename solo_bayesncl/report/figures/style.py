@@ -52,6 +52,14 @@ class MethodStyle(NamedTuple):
     marker: str
     line: str
 
+    @property
+    def glyph(self) -> str:
+        """The marker as text, for legends of the page."""
+        return GLYPHS[self.marker]
+
+
+GLYPHS = dict(zip("os^DvPX<>ph*", "●■▲◆▼✚✖◄►⬟⬢★", strict=True))
+
 
 # Okabe and Ito's colours as far as they are seen on white and on near-black (contrast 3 : 1)
 STYLES = {
@@ -60,14 +68,24 @@ STYLES = {
     "bayesncl": MethodStyle("#d55e00", "^", "-"),
     "ncl_topk": MethodStyle("#b8609a", "D", "-."),
     "bayesncl_gs": MethodStyle("#96751a", "v", ":"),
-    None: MethodStyle("#77808c", "P", "--"),
 }
+# of other methods
+OTHERS = (
+    MethodStyle("#77808c", "P", "--"),
+    MethodStyle("#7f62d6", "X", "-"),
+    MethodStyle("#0c8ea0", "<", "-."),
+    MethodStyle("#c9304f", ">", "--"),
+    MethodStyle("#74851c", "p", ":"),
+    MethodStyle("#a5603a", "h", "-"),
+    MethodStyle("#4c74d9", "*", "-."),
+)
 
 
 def styles(labels: Iterable[str]) -> dict[str, MethodStyle]:
     """Style of each method: its own for the known ones, the next free one for others."""
     labels = list(dict.fromkeys(labels))
-    free = cycle(style for method, style in STYLES.items() if method not in labels)
+    unused = (style for method, style in STYLES.items() if method not in labels)
+    free = cycle((*unused, *OTHERS))
     return {label: STYLES.get(label) or next(free) for label in labels}
 
 

@@ -8,8 +8,9 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
+from solo_bayesncl.adapters.backbones import SMALL_RESNET, SMALL_RESNET_BASE
 from solo_bayesncl.adapters.shared import remove_head
 from solo_bayesncl.errors import ArgumentError
 from solo_bayesncl.sharing.encoder import Encoder
@@ -34,8 +35,8 @@ class TorchvisionFormat(Format):
         if not self.is_resnet:
             raise ArgumentError(
                 "format", self.name,
-                f" holds ResNets; backbone.name={self.backbone_name} is built otherwise in "
-                "torchvision. Choose timm or safetensors.",
+                f" holds torchvision's ResNets, not backbone.name={self.backbone_name}. Choose "
+                "timm or safetensors.",
             )  # fmt: skip
         return pickled(self.backbone.state_dict())
 
@@ -65,6 +66,10 @@ class TimmFormat(Format):
         name = self.backbone_name
         names = [name + suffix for kind, suffix in TIMM_SUFFIXES.items() if name.startswith(kind)]
         self.timm_name: str | None = next(filter(timm.is_model, names), None)
+        self.is_small_resnet = name == "small_resnet"
+        if self.is_small_resnet:
+            self.timm_name = SMALL_RESNET_BASE
+            self.backbone_kwargs = {**SMALL_RESNET, **self.backbone_kwargs}
 
     def content(self, out: Path) -> bytes:
         if self.has_cifar_stem:
@@ -85,12 +90,18 @@ class TimmFormat(Format):
         return pickled(weights)
 
     def load(self, path: Path) -> Callable[[Tensor], Tensor]:
-        return timm.create_model(self.timm_name, **self._arguments(path)).eval()
+        backbone = timm.create_model(self.timm_name, **self._arguments(path))
+        if self.is_small_resnet:
+            backbone.maxpool = nn.Identity()
+        return backbone.eval()
 
     def usage(self, path: Path) -> list[str]:
+        arguments = to_source(self._arguments(path))
+        without_pooling = ["backbone.maxpool = torch.nn.Identity()"] * self.is_small_resnet
         return [
-            "import timm",
-            f"backbone = timm.create_model({self.timm_name!r}, {to_source(self._arguments(path))})",
+            "import timm, torch" if self.is_small_resnet else "import timm",
+            f"backbone = timm.create_model({self.timm_name!r}, {arguments})",
+            *without_pooling,
             "outputs = backbone.eval()(images)",
         ]
 

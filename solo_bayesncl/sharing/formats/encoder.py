@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from solo_bayesncl.errors import ArgumentError
-from solo_bayesncl.sharing.encoder import PARTS, Encoder
+from solo_bayesncl.sharing.encoder import CUT, PARTS, Encoder
 from solo_bayesncl.sharing.formats.base import Format, contiguous, to_source
 
 OPSET = 18
 
 
 class SafetensorsFormat(Format):
-    """Backbone and heads, with settings and classes as metadata, for `load_encoder`.
+    """Backbone and heads, with settings, classes and the cut as metadata, for `load_encoder`.
 
     A ResNet with heads of `solo_bayesncl.nn.mlp` needs no solo-learn: `usage` builds it.
     """
@@ -30,7 +30,7 @@ class SafetensorsFormat(Format):
         weights = contiguous(self.encoder.model.state_dict())
         return safetensors.torch.save(
             {name: value for name, value in weights.items() if name.startswith(PARTS)},
-            {key: json.dumps(getattr(self.encoder, key)) for key in ("settings", "classes")},
+            _metadata(self.encoder, "settings", "classes"),
         )
 
     def load(self, path: Path) -> Callable[[Tensor], Tensor]:
@@ -48,6 +48,11 @@ class SafetensorsFormat(Format):
                 f"outputs = solo_bayesncl.load_encoder({str(path)!r})(images)",
             ]
         options = getattr(model, "code_options", {"non_neg": None})
+        threshold = self.encoder.code_threshold
+        cut = [
+            "from solo_bayesncl.metrics import apply_cut",
+            f"outputs = apply_cut(outputs, {threshold!r})",
+        ]
         return [
             "import torch, torchvision, safetensors.torch",
             "from solo_bayesncl.nn import mlp  # these two need no solo-learn",
@@ -59,7 +64,14 @@ class SafetensorsFormat(Format):
             "feats = parts.eval()['backbone'](images)",
             f"heads = [parts[name](feats) for name in {names}]",
             f"outputs = encode(*heads, {to_source(options)}).codes",
+            *(cut if threshold else []),
         ]
+
+
+def _metadata(encoder: Encoder, *names: str) -> dict[str, str]:
+    """Attributes of an encoder as JSON, and those of its cut, if it has one."""
+    cut = () if encoder.code_length is None else CUT
+    return {name: json.dumps(getattr(encoder, name)) for name in (*names, *cut)}
 
 
 def _mlp_arguments(head: nn.Module) -> str | None:
@@ -73,7 +85,7 @@ def _mlp_arguments(head: nn.Module) -> str | None:
 
 
 class OnnxFormat(Format):
-    """A graph for batches of any size that runs without torch, with the settings as metadata."""
+    """A graph for batches of any size that runs without torch; settings and cut as metadata."""
 
     name = "onnx"
     outputs = "codes"
@@ -100,7 +112,7 @@ class OnnxFormat(Format):
                 f"{textwrap.shorten(str(error), 300)}{self.alternative}",
             ) from error  # fmt: skip
         model = program.model_proto
-        set_model_props(model, {"settings": json.dumps(self.encoder.settings)})
+        set_model_props(model, _metadata(self.encoder, "settings"))
         return model.SerializeToString()
 
     def load(self, path: Path) -> Callable[[Tensor], Tensor]:
