@@ -101,6 +101,7 @@ setup(
             "onnx",
             "onnxscript",
             "onnxruntime",
+            "sae-lens>=6,<7",
         ],
     },
     classifiers=[

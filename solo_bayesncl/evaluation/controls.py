@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from solo_bayesncl.evaluation import probes
-from solo_bayesncl.evaluation.dictionaries import FITS, Encoder
+from solo_bayesncl.evaluation.dictionaries import FITS, Encoder, library_of
 from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 from solo_bayesncl.evaluation.forward import Outputs
 from solo_bayesncl.evaluation.neighbours import Neighbours
@@ -65,7 +65,11 @@ def fit_control(
         val=Outputs(model.val.feats, val_codes, model.val.labels),
         train=_with_codes(model, codes, val_codes),
         classifier_fits=False,
-        control={"name": name, **settings, "dims": dims, "explained_variance": explained},
+        control={
+            **{"name": name, **settings, "dims": dims},
+            "library": library_of(settings["kind"]),
+            "explained_variance": explained,
+        },
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -135,9 +136,15 @@ def _rectified(rows: Tensor) -> np.ndarray:
 FITS = {"topk_sae": fit_topk_sae, "l1_sae": fit_l1_sae, "nmf": fit_nmf}
 
 
+def library_of(kind: str) -> str:
+    """Name and version of the library that fits a kind."""
+    name = "scikit-learn" if kind == "nmf" else "sae-lens"
+    return f"{name} {version(name)}"
+
+
 def require_library(kind: str, key: str) -> None:
     """Raises `InputError`, naming the setting `key`, where a kind's optional library is missing."""
-    if kind in ("topk_sae", "l1_sae") and importlib.util.find_spec("sae_lens") is None:
+    if kind != "nmf" and importlib.util.find_spec("sae_lens") is None:
         raise InputError(
             f'{key}={kind} needs SAELens: pip install "solo-bayesncl[controls]". Without it, only '
             "kind=nmf is possible."

@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import replace
 
 import pytest
+import sklearn
 import torch
 from conftest import RECIPES, only_run, tiny
 
@@ -67,7 +68,8 @@ def test_record_tells_what_was_fitted(parts):
     assert record["name"] == "parts"
     explained = record["control"].pop("explained_variance")
     assert 0.5 < explained <= 1
-    assert record["control"] == {"name": "parts", **NMF, "dims": 8}
+    library = f"scikit-learn {sklearn.__version__}"
+    assert record["control"] == {"name": "parts", **NMF, "dims": 8, "library": library}
 
 
 @of_sae_lens
