@@ -83,6 +83,8 @@ setup(
         "h5": ["h5py"],
         # for `export --format onnx`; torch needs onnxscript to write the file
         "onnx": ["onnx", "onnxscript", "onnxruntime"],
+        # for sparse autoencoders as controls of a comparison
+        "controls": ["sae-lens>=6,<7"],
         # for `compare --multirun`: processes on one machine, SLURM jobs
         "launchers": ["hydra-joblib-launcher", "hydra-submitit-launcher"],
         "test": [
@@ -99,6 +101,7 @@ setup(
             "onnx",
             "onnxscript",
             "onnxruntime",
+            "sae-lens>=6,<7",
         ],
     },
     classifiers=[

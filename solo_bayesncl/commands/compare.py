@@ -71,13 +71,17 @@ def _for_comparison(overrides: list[str]) -> list[str]:
 
 
 def _sweep(arguments: list[str], plan: Plan) -> None:
-    """One Hydra job per run; the chosen launcher decides where and how many at a time."""
+    """One Hydra job per run; the chosen launcher decides where and how many at a time.
+
+    Controls follow when the runs that they are fitted to are done.
+    """
     from solo_bayesncl.comparison.estimate import log_counts  # imports solo-learn
 
     log_counts(plan, here=False)
-    methods, seeds = ",".join(map(quote, plan.methods)), ",".join(map(str, plan.seeds))
-    arguments = [f"job.method={methods}", f"job.seed={seeds}", *arguments]
-    run_with_hydra("compare", arguments, run_one, (ComparisonConfig,))
+    seeds = ",".join(map(str, plan.seeds))
+    for methods in filter(None, (plan.methods, plan.controls)):
+        swept = [f"job.method={','.join(map(quote, methods))}", f"job.seed={seeds}"]
+        run_with_hydra("compare", [*swept, *arguments], run_one, (ComparisonConfig,))
 
 
 def run_one(cfg: DictConfig) -> None:
@@ -117,6 +121,8 @@ def _run(plan: Plan) -> None:
         jobs.check_buildable(plan)
         time_left = estimate(plan)
         for number, job in enumerate(plan.jobs, start=1):
+            if job.base is not None and job.base.name in diverged:
+                continue  # there is nothing to fit it to
             if jobs.finished(job) is None:
                 log(f"run {number} of {len(plan.jobs)}: {job.name}")
                 try:

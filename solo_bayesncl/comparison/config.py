@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -32,7 +32,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
-Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+_FOLDER = r"^\w[\w.-]*$"
+Name = Annotated[str, Field(pattern=_FOLDER)]
 Names = Annotated[
     list[Name],
     Field(min_length=1),
@@ -47,6 +48,15 @@ Seeds = Annotated[
 ]
 Overrides = Annotated[list[str], accepts("a list of overrides, ['key=value',...]")]
 RecipeKeys = Annotated[list[str], accepts("a list of keys of its recipe")]
+
+
+# options of every control, and those of each kind
+COMMON = ("of", "kind", "space", "dims")
+OPTIONS = {
+    "topk_sae": ("k", "steps", "lr"),
+    "l1_sae": ("l1", "steps", "lr"),
+    "nmf": (),
+}
 
 
 class ComparisonSection(Section):
@@ -78,6 +88,35 @@ class Grid(Section):
         Field(min_length=1),
         accepts("a list of key=value,value,... (quote values with brackets)"),
     ]
+
+
+class Control(ComparisonSection):
+    """A dictionary fitted to what a compared method outputs; `evaluation.dictionaries` fits it."""
+
+    model_config = ConfigDict(title="a control")
+
+    of: str
+    kind: Literal["topk_sae", "l1_sae", "nmf"]
+    space: Literal["backbone", "codes"] = "backbone"
+    dims: Annotated[int, Field(ge=1)] | None = None
+    k: Annotated[int, Field(ge=1)] = 8
+    l1: Annotated[float, Field(ge=0)] = 3.0
+    steps: Annotated[int, Field(ge=1)] = 2000
+    lr: Annotated[float, Field(gt=0, le=1)] = 1e-3
+
+    @model_validator(mode="after")
+    def _check_options(self):
+        unused = self.model_fields_set - {*COMMON, *OPTIONS[self.kind]}
+        if unused:
+            raise InputError(
+                f"a control of kind={self.kind} has no {', '.join(sorted(unused))}. Its options "
+                f"are: {', '.join((*COMMON, *OPTIONS[self.kind]))}."
+            )
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that its fit depends on, except for the data."""
+        return self.model_dump(include={*COMMON, *OPTIONS[self.kind]})
 
 
 class EvaluationSection(ComparisonSection):
@@ -157,6 +196,7 @@ class ComparisonConfig(ComparisonSection):
     pretrain: Annotated[PathName, accepts(f"a folder of recipes {_BUILD_ON_METHODS}")]
     linear: Annotated[PathName, accepts("a folder of recipes")] | None = None
     variants: dict[str, Variant] = Field({})
+    controls: dict[str, Control] = Field({})
     grid: Any = None  # written out as variants by `grids.expand_grid`
     overrides: Overrides = Field([])
     linear_overrides: Overrides = Field([])
@@ -176,12 +216,29 @@ class ComparisonConfig(ComparisonSection):
         return values
 
     @model_validator(mode="after")
+    def _check_controls(self):
+        for name, control in self.controls.items():
+            if not re.match(_FOLDER, name):
+                raise InputError(f"controls: {name!r} is a name that no folder can have.")
+            if name in self.methods:
+                raise InputError(
+                    f"controls.{name}: methods={self.methods} has this name, too. Controls take "
+                    "part without being listed there; give this one another name."
+                )
+            if control.of not in self.methods:
+                raise InputError(
+                    f"controls.{name}.of={control.of}: give one of methods={self.methods}."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_job(self):
         method, seed = self.job.method, self.job.seed
-        named = method in self.methods and seed in self.seeds
+        compared = [*self.methods, *self.controls]
+        named = method in compared and seed in self.seeds
         if not named and (method, seed) != (None, None):
             raise InputError(
-                f"job.method={method} job.seed={seed}: give one of methods={self.methods} and "
+                f"job.method={method} job.seed={seed}: give one of methods={compared} and "
                 f"one of seeds={self.seeds}."
             )
         return self

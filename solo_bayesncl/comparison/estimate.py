@@ -173,7 +173,7 @@ def _work_of(job: Job, images: "_Images", here: bool) -> Work | None:
     rows = cfg.optimizer.batch_size * _processes(cfg, here)
     validated = labelled + val  # by the evaluation
     epochs = steps = probe_epochs = probe_steps = 0
-    if jobs.trained(job) is None:
+    if job.control is None and jobs.trained(job) is None:
         epochs, steps = _epochs_and_steps(cfg, train // rows)
         validated += epochs // (cfg.get("check_val_every_n_epoch") or 1) * val
         if probe is not None:

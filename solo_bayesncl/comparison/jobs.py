@@ -15,7 +15,9 @@ from solo_bayesncl import files, runs
 from solo_bayesncl.arguments import DEBUG
 from solo_bayesncl.comparison.plan import BASE, Job, Plan, options_of
 from solo_bayesncl.errors import InputError, prefix_arguments, prefix_errors
+from solo_bayesncl.evaluation.controls import fit_control
 from solo_bayesncl.evaluation.encoding import encode_splits
+from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 from solo_bayesncl.evaluation.explanation import DIMENSIONS
 from solo_bayesncl.evaluation.record import FORMAT, Findings
 from solo_bayesncl.locks import locked
@@ -30,6 +32,7 @@ from solo_bayesncl.training.pretraining import build, prepare, pretrain
 
 RECORD = "job.json"
 FINDINGS = ("evaluation.json", "dimensions.json")
+SETTINGS = "args.json"
 
 
 def check_buildable(plan: Plan) -> None:
@@ -38,7 +41,7 @@ def check_buildable(plan: Plan) -> None:
     Raises:
         InputError: if one lacks settings, before anything is trained.
     """
-    for job in {job.method: job for job in plan.jobs}.values():
+    for job in {job.method: job for job in plan.jobs if job.control is None}.values():
         if job.cfg.method not in (*METHODS, BASE) and finished(job) is None:
             with prefix_errors(job.method):
                 build(prepare(job.cfg.copy()))
@@ -58,6 +61,9 @@ def _inputs(job: Job) -> dict[str, Any]:
     for key, default in (("on_corrupt", "stop"), ("max_image_pixels", None)):
         if (value := job.cfg.data.get(key)) not in (None, default):
             inputs["pretrain"]["data"][key] = value
+    if job.control is not None:
+        base = trained(job.base) or {}
+        inputs["control"] = job.control | {"run": base.get("run")}
     return _resolved(json.loads(json.dumps(inputs, default=str)))
 
 
@@ -86,7 +92,7 @@ def trained(job: Job) -> dict[str, Any] | None:
         return None
     recorded, inputs = _resolved(record.get("inputs") or {}), _inputs(job)
     same = all(recorded.get(part) == inputs[part] for part in ("pretrain", "linear"))
-    return record if same and (job.folder / f"{record.get('run')}/args.json").is_file() else None
+    return record if same and (job.folder / f"{record.get('run')}/{SETTINGS}").is_file() else None
 
 
 def run(job: Job) -> None:
@@ -102,12 +108,11 @@ def run(job: Job) -> None:
     with ExitStack() as held:
         with prefix_errors(job.name):
             held.enter_context(locked(job.folder))
-        _run(job)
+        if finished(job) is None:
+            (_run if job.control is None else _run_control)(job)
 
 
 def _run(job: Job) -> None:
-    if finished(job) is not None:
-        return
     # written after what it says is complete: training and probe, then the evaluation, too
     record = trained(job)
     if record is None:
@@ -118,16 +123,42 @@ def _run(job: Job) -> None:
     inputs = _inputs(job)
     of_training = {part: inputs[part] for part in ("pretrain", "linear")}
     _write_record(job, record | {"inputs": of_training})
-    prepare_solo_learn()
     with prefix_arguments("evaluation."):
-        model = encode_splits(job.folder / record["run"], options_of(job.evaluation))
+        findings = Findings.of(_encode(job, record))
+    _write(job, findings)
+    _write_record(job, record | {"inputs": inputs})
+
+
+def _run_control(job: Job) -> None:
+    base = trained(job.base)
+    if base is None:
+        raise InputError(
+            f"{job.name} is fitted to {job.base.name}, which is not trained: first run "
+            f"job.method={job.base.method} job.seed={job.seed}."
+        )
+    (job.folder / RECORD).unlink(missing_ok=True)
+    inputs = _inputs(job)
+    with prefix_arguments("evaluation."):
+        model = fit_control(_encode(job.base, base), job.method, job.control, job.seed)
         findings = Findings.of(model)
+    settings = OmegaConf.to_container(model.run.cfg, resolve=True)
+    _write(job, findings, settings | {"name": job.method, "control": job.control})
+    _write_record(job, {"run": ".", "linear": {}, "inputs": inputs})
+
+
+def _encode(job: Job, record: dict[str, Any]) -> EvaluatedModel:
+    prepare_solo_learn()
+    return encode_splits(job.folder / record["run"], options_of(job.evaluation))
+
+
+def _write(job: Job, findings: Findings, settings: dict[str, Any] | None = None) -> None:
     try:
         with write_together(job.folder, record=DIMENSIONS) as together:
             findings.write(together)
+            if settings is not None:
+                files.write_json(together / SETTINGS, settings)
     except OSError as error:
         raise cannot_be_written("out", job.folder, error) from error
-    _write_record(job, record | {"inputs": inputs})
 
 
 def _write_record(job: Job, record: dict[str, Any]) -> None:

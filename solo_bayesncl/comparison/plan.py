@@ -1,6 +1,6 @@
 """What a comparison consists of: its methods and seeds, with every recipe composed and checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from solo_bayesncl.adapters import adapter
 from solo_bayesncl.comparison.config import ComparisonConfig, PrintedSection
 from solo_bayesncl.comparison.grids import expand_grid
 from solo_bayesncl.errors import InputError, prefix_arguments, prefix_errors
+from solo_bayesncl.evaluation.dictionaries import require_library
 from solo_bayesncl.evaluation.options import Options
 from solo_bayesncl.recipes import check_linear, check_pretrain, validate
 from solo_bayesncl.recipes.compose import compose_recipe, find_folder
@@ -42,16 +43,19 @@ BASE = "simclr"
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One method at one seed.
+    """One method or control at one seed.
 
     Attributes:
         method: its name in the comparison.
         seed: of everything that is random.
-        folder: holds the pretraining run, the probe's, the findings and `job.json`.
+        folder: holds the pretraining run, the probe's, the findings and `job.json`; of a control,
+            only the last two.
         recipe_folder, recipe, overrides: the arguments that `solo-bayesncl pretrain` would take.
         cfg: the recipe as composed.
         probe: the recipe of the linear probe, None without one.
         evaluation: options of the evaluation that were given.
+        control: its settings, None for a method.
+        base: the method that a control is fitted to, whose recipe is the above.
     """
 
     method: str
@@ -63,6 +67,8 @@ class Job:
     cfg: DictConfig
     probe: DictConfig | None
     evaluation: dict[str, Any]
+    control: dict[str, Any] | None = None
+    base: "Job | None" = None
 
     @property
     def name(self) -> str:
@@ -74,14 +80,15 @@ class Plan:
     """A comparison.
 
     Attributes:
-        methods, seeds: what is compared; seeds ascend.
+        methods, controls, seeds: what is compared; seeds ascend.
         out: where everything is written.
-        jobs: every method at every seed, or the one that `job` names.
+        jobs: every method at every seed, then every control, or the one that `job` names.
         single: whether `job` names one.
         printed: results of a publication to show beside, None without.
     """
 
     methods: tuple[str, ...]
+    controls: tuple[str, ...]
     seeds: tuple[int, ...]
     out: Path
     jobs: tuple[Job, ...]
@@ -109,12 +116,14 @@ class Plan:
             options = options_of(evaluation)
             if here:
                 _ = options.torch_device
-        methods, seeds = tuple(config.methods), tuple(sorted(config.seeds))
+        methods, controls = tuple(config.methods), tuple(config.controls)
+        seeds = tuple(sorted(config.seeds))
         single = config.job.method is not None
-        runs = [(config.job.method, config.job.seed)] if single else product(methods, seeds)
+        compared = product((*methods, *controls), seeds)
+        runs = [(config.job.method, config.job.seed)] if single else compared
         jobs = tuple(_job(config, *run, evaluation, here) for run in runs)
         _check_printed(config, jobs)
-        return cls(methods, seeds, Path(config.out), jobs, single, config.printed)
+        return cls(methods, controls, seeds, Path(config.out), jobs, single, config.printed)
 
 
 def options_of(evaluation: dict[str, Any]) -> Options:
@@ -127,6 +136,14 @@ def _job(
     config: ComparisonConfig, method: str, seed: int, evaluation: dict[str, Any], here: bool
 ) -> Job:
     folder = Path(config.out) / "runs" / method / f"seed-{seed}"
+    if method in config.controls:
+        control = config.controls[method]
+        if here:
+            require_library(control.kind, f"controls.{method}.kind")
+        base = _job(config, control.of, seed, evaluation, here)
+        return replace(
+            base, method=method, folder=folder, probe=None, control=control.settings(), base=base
+        )
     recipe, overrides = _recipe(config, method)
     overrides = (*config.overrides, *overrides, *config.typed)
     _refuse(overrides, RESERVED_KEYS)

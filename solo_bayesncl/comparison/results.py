@@ -71,8 +71,9 @@ def summarise(plan: Plan) -> tuple[dict[str, Any], list[RunReport]]:
     Raises:
         InputError: if a run is not finished.
     """
-    evaluations: Evaluations = {method: {} for method in plan.methods}
-    folders: dict[str, list[str]] = {method: [] for method in plan.methods}
+    compared = (*plan.methods, *plan.controls)
+    evaluations: Evaluations = {method: {} for method in compared}
+    folders: dict[str, list[str]] = {method: [] for method in compared}
     settings, reports = {}, []
     for job in progress(plan.jobs, "runs"):
         record = jobs.finished(job)
@@ -87,6 +88,8 @@ def summarise(plan: Plan) -> tuple[dict[str, Any], list[RunReport]]:
         if job.seed == plan.seeds[0]:
             recipe = OmegaConf.to_container(job.cfg, resolve=True)
             settings[job.method] = runs.comparable(recipe)
+            if job.control is not None:
+                settings[job.method]["control"] = job.control
     result = {
         **compare(evaluations),
         **conditions_of(evaluations),
@@ -116,7 +119,7 @@ def write_results(plan: Plan, result: dict[str, Any], reports: list[RunReport]) 
             files.write_json(folder / RECORD, result)
             write_tables(folder, result)
             figures = save_figures(folder / FIGURES, reports, result)
-            write_page(folder / PAGE, reports, result, _title(plan.methods))
+            write_page(folder / PAGE, reports, result, _title((*plan.methods, *plan.controls)))
         for name in figure_names() - {path.name for path in figures}:
             (plan.out / FIGURES / name).unlink(missing_ok=True)
     except OSError as error:

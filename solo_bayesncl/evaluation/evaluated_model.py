@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -38,6 +39,8 @@ class EvaluatedModel:
         precision: in which the model ran.
         unreadable: images of both splits that are left out everywhere above.
         optimizer_steps: done before the checkpoint, None if it does not hold their number.
+        control: what was fitted to the model and gives the codes, see `controls.fit_control`; None
+            where they are the model's own.
     """
 
     run: Run
@@ -53,6 +56,7 @@ class EvaluatedModel:
     precision: str
     unreadable: UnreadableImages
     optimizer_steps: int | None
+    control: dict[str, Any] | None = None
 
     @cached_property
     def spaces(self) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from solo_bayesncl import files, runs
 from solo_bayesncl.data.unreadable import NAMED
-from solo_bayesncl.methods.collapse import collapse_of
+from solo_bayesncl.methods.collapse import EMPTY, collapse_of
 from solo_bayesncl.metrics import ACTIVE
 
 if TYPE_CHECKING:
@@ -46,8 +46,10 @@ def _state_of(model: EvaluatedModel) -> list[str]:
     val = model.val
     if names := runs.non_finite(model.model.state_dict()):
         return [f"The model diverged: {_listed(names)} hold values that are not finite. {_LOWER}"]
-    if model.not_finite & {"backbone", "codes"}:
+    if model.not_finite & ({"backbone"} if model.control else {"backbone", "codes"}):
         return [f"The model diverged: its features or codes overflow. {_LOWER}"]
+    if model.control:
+        return _state_of_control(model)
     kwargs = model.run.cfg.get("method_kwargs") or {}
     empty_share = float((val.codes == 0).all(dim=1).float().mean())
     open_rate = None if val.mask is None else float((val.mask > 0).float().mean())
@@ -59,6 +61,19 @@ def _state_of(model: EvaluatedModel) -> list[str]:
         return [f"The model diverged: every code is zero, as its features overflow. {_LOWER}"]
     if len(val.codes) > 1 and _is_constant(val.codes):
         return [f"The model collapsed: all images have the same code. {_LOWER}"]
+    return []
+
+
+def _state_of_control(model: EvaluatedModel) -> list[str]:
+    codes, name = model.val.codes, model.control["name"]
+    lower = " or ".join(f"controls.{name}.{key}" for key in ("l1", "lr") if key in model.control)
+    if "codes" in model.not_finite:
+        return [f"The control diverged: its codes are not finite. Lower {lower}."]
+    empty_share = float((codes == 0).all(dim=1).float().mean())
+    if empty_share > EMPTY:
+        return [f"{empty_share:.0%} of the control's codes are empty. Lower {lower}."]
+    if len(codes) > 1 and _is_constant(codes):
+        return ["All images have the same code: the control found nothing in its features."]
     return []
 
 

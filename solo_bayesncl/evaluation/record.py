@@ -44,6 +44,8 @@ def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:
         **measure(model),
         "versions": versions(),
     }
+    if model.control is not None:
+        result |= {"name": model.control["name"], "control": model.control}
     return for_display(files.plain(result))
 
 
