@@ -123,10 +123,10 @@ def ncl_objective(
     encoding = encode(z, non_neg=non_neg, topk_k=topk_k, min_norm=min_norm)
     with torch.autocast(z.device.type, enabled=False):
         nce = info_nce(encoding.codes, indexes, temperature)
-        shares = _balance(encoding.codes, balance_weight)
-    total = nce + balance_weight * shares
+        term = _balance(encoding.codes, balance_weight)
+    total = nce + balance_weight * term
     kl = torch.zeros_like(nce)
-    return Objective(total=total, nce=nce, kl=kl, balance=shares, **vars(encoding))
+    return Objective(total=total, nce=nce, kl=kl, balance=term, **vars(encoding))
 
 
 def bayesncl_objective(
@@ -171,9 +171,9 @@ def bayesncl_objective(
     with torch.autocast(z.device.type, enabled=False):
         nce = info_nce(encoding.codes, indexes, temperature)
         kl = bernoulli_kl(encoding.probs, prior_prob)
-        shares = _balance(encoding.codes, balance_weight)
-    total = nce + kl_lambda * kl + balance_weight * shares
-    return Objective(total=total, nce=nce, kl=kl, balance=shares, **vars(encoding))
+        term = _balance(encoding.codes, balance_weight)
+    total = nce + kl_lambda * kl + balance_weight * term
+    return Objective(total=total, nce=nce, kl=kl, balance=term, **vars(encoding))
 
 
 def _balance(codes: Tensor, weight: float) -> Tensor:

@@ -28,6 +28,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 plugins = [plugin.__module__ for plugin in Plugins.instance().discover(SearchPathPlugin)]
 
 import solo_bayesncl
+from solo_bayesncl.data.imagenet100 import imagenet100_classes
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.search_path import recipe_root
 
@@ -37,6 +38,7 @@ print(json.dumps({
     "files": [hydra_plugins.solo_bayesncl.__file__, solo_bayesncl.__file__],
     "plugins": plugins,
     "recipes": sorted(str(p.relative_to(recipe_root())) for p in recipe_root().rglob("*.yaml")),
+    "imagenet100": len(imagenet100_classes()),
     "composed": [cfg.method_kwargs.gate_type, cfg.augmentations[0].crop_size, probe.name],
 }))
 """
@@ -150,6 +152,7 @@ def test_an_installation_has_recipes_and_plugin(built, tmp_path, kind):
     assert all(Path(file).is_relative_to(expected) for file in found["files"])
     assert found["plugins"] == ["hydra_plugins.solo_bayesncl"]
     assert found["recipes"] == sorted(str(p.relative_to(RECIPES)) for p in RECIPES.rglob("*.yaml"))
+    assert found["imagenet100"] == 100
     assert found["composed"] == ["gumbel_sigmoid", 32, "ncl-demo-linear"]
 
 

@@ -25,23 +25,38 @@ class NamedDataset:
         statistics: (mean, std) of the normalisation.
         size: side of the images in px, None if it differs among them.
         downloaded: whether torchvision downloads it where it is missing.
+        images: numbers of images for pretraining, for a probe and for validation, None if folders
+            have them.
     """
 
     num_classes: int
     statistics: Statistics
     size: int | None = None
     downloaded: bool = False
+    images: tuple[int, int, int] | None = None
 
 
 NAMED = {
     "cifar10": NamedDataset(
-        10, ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), size=32, downloaded=True
+        10,
+        ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        size=32,
+        downloaded=True,
+        images=(50_000, 50_000, 10_000),
     ),
     "cifar100": NamedDataset(
-        100, ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)), size=32, downloaded=True
+        100,
+        ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+        size=32,
+        downloaded=True,
+        images=(50_000, 50_000, 10_000),
     ),
     "stl10": NamedDataset(
-        10, ((0.4914, 0.4823, 0.4466), (0.247, 0.243, 0.261)), size=96, downloaded=True
+        10,
+        ((0.4914, 0.4823, 0.4466), (0.247, 0.243, 0.261)),
+        size=96,
+        downloaded=True,
+        images=(105_000, 5_000, 8_000),  # pretraining takes the unlabelled ones, too
     ),
     "imagenet": NamedDataset(1000, IMAGENET_STATISTICS),
     "imagenet100": NamedDataset(100, IMAGENET_STATISTICS),

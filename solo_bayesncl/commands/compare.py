@@ -75,6 +75,9 @@ def _sweep(arguments: list[str], plan: Plan) -> None:
 
     Controls follow when the runs that they are fitted to are done.
     """
+    from solo_bayesncl.comparison.estimate import log_counts  # imports solo-learn
+
+    log_counts(plan, here=False)
     seeds = ",".join(map(str, plan.seeds))
     for methods in filter(None, (plan.methods, plan.controls)):
         swept = [f"job.method={','.join(map(quote, methods))}", f"job.seed={seeds}"]
@@ -110,18 +113,21 @@ def _compare(plan: Plan, run_all: Callable[[Plan], None]) -> None:
 
 def _run(plan: Plan) -> None:
     from solo_bayesncl.comparison import jobs  # imports solo-learn, which takes seconds
+    from solo_bayesncl.comparison.estimate import estimate
     from solo_bayesncl.training.divergence import DivergedError
 
     diverged: list[str] = []
     with as_input_error():
         jobs.check_buildable(plan)
+        time_left = estimate(plan)
         for number, job in enumerate(plan.jobs, start=1):
             if job.base is not None and job.base.name in diverged:
                 continue  # there is nothing to fit it to
             if jobs.finished(job) is None:
                 log(f"run {number} of {len(plan.jobs)}: {job.name}")
                 try:
-                    jobs.run(job)
+                    with time_left.timing(job):
+                        jobs.run(job)
                 except DivergedError as error:  # the other runs need not wait for a person
                     log(f"{job.name}: {error}")
                     diverged.append(job.name)

@@ -62,7 +62,7 @@ def _inputs(job: Job) -> dict[str, Any]:
         if (value := job.cfg.data.get(key)) not in (None, default):
             inputs["pretrain"]["data"][key] = value
     if job.control is not None:
-        base = _trained(job.base) or {}
+        base = trained(job.base) or {}
         inputs["control"] = job.control | {"run": base.get("run")}
     return _resolved(json.loads(json.dumps(inputs, default=str)))
 
@@ -77,14 +77,14 @@ def _resolved(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def finished(job: Job) -> dict[str, Any] | None:
     """The record of a finished job, None if it is unfinished or its inputs have changed."""
-    record = _trained(job)
+    record = trained(job)
     if record is None or _resolved(record["inputs"]) != _inputs(job):
         return None
     whole = all((job.folder / name).is_file() for name in FINDINGS)
     return record if whole else None
 
 
-def _trained(job: Job) -> dict[str, Any] | None:
+def trained(job: Job) -> dict[str, Any] | None:
     """The record of a job whose training and probe are done, None if their inputs have changed."""
     try:
         record = files.read_json(job.folder / RECORD) or {}
@@ -114,15 +114,15 @@ def run(job: Job) -> None:
 
 def _run(job: Job) -> None:
     # written after what it says is complete: training and probe, then the evaluation, too
-    record = _trained(job)
+    record = trained(job)
     if record is None:
         (job.folder / RECORD).unlink(missing_ok=True)
         folder = _pretrain(job)
         linear = _linear(job, folder)
         record = {"run": folder.relative_to(job.folder).as_posix(), "linear": linear}
     inputs = _inputs(job)
-    trained = {part: inputs[part] for part in ("pretrain", "linear")}
-    _write_record(job, record | {"inputs": trained})
+    of_training = {part: inputs[part] for part in ("pretrain", "linear")}
+    _write_record(job, record | {"inputs": of_training})
     with prefix_arguments("evaluation."):
         findings = Findings.of(_encode(job, record))
     _write(job, findings)
@@ -130,7 +130,7 @@ def _run(job: Job) -> None:
 
 
 def _run_control(job: Job) -> None:
-    base = _trained(job.base)
+    base = trained(job.base)
     if base is None:
         raise InputError(
             f"{job.name} is fitted to {job.base.name}, which is not trained: first run "

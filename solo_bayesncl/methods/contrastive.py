@@ -134,9 +134,9 @@ class CodeLossMixin(NonNegativeMixin):
         """The weighted terms that are added to solo-learn's loss."""
         if not self.balance_weight:
             return 0.0
-        shares = balance(encoding.codes)
-        self.log_step({"train_balance_loss": shares})
-        return self.balance_weight * shares
+        term = balance(encoding.codes)
+        self.log_step({"train_balance_loss": term})
+        return self.balance_weight * term
 
 
 def _codes(encodings: dict[str, Encoding]) -> dict[str, Tensor]:

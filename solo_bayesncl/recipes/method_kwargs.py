@@ -35,7 +35,7 @@ class NCLKwargs(Section):
     min_norm: Amount = MIN_NORM
     """Norm below which a row receives no gradient. At 0 every row does, as in the official code."""
     balance_weight: Amount = 0.0
-    """Weight of the balance of dimensions, minus the entropy of their shares of activation."""
+    """Weight of a penalty on dimensions that share the activation unequally."""
 
     @model_validator(mode="after")
     def _check_topk(self):

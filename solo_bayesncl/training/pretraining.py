@@ -1,6 +1,8 @@
 """Pretraining, as solo-learn's `main_pretrain.py` does it, on any device."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -26,11 +28,12 @@ from solo_bayesncl.training.trainer import fit
 _ANY_VIEWS = ("simclr", "supcon", "wmse", "mae")
 
 
-def pretrain(cfg: DictConfig) -> Path:
+def pretrain(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> Path:
     """Pretrains as solo-learn's `main_pretrain.py` does, on any device.
 
     Args:
         cfg: a recipe; changed in place.
+        callbacks: further ones of Lightning's.
 
     Returns:
         The run's folder.
@@ -51,7 +54,7 @@ def pretrain(cfg: DictConfig) -> Path:
             train_batches = of_files(cfg, train_loader)
         elif cfg.data.get("augment") == "batch":
             train_batches = batches.pretrain_loader(cfg, train_loader)
-    return fit(model, cfg, cfg.method, train_loader, val_loader, train_batches)
+    return fit(model, cfg, cfg.method, train_loader, val_loader, train_batches, callbacks)
 
 
 def prepare(cfg: DictConfig, data: bool = True) -> DictConfig:

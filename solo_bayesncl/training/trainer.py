@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ def fit(
     train_loader: DataLoader,
     val_loader: DataLoader | None,
     train_batches: Callable[[Any, UnreadableImages], Any] | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Path:
     """Trains and returns the run's folder, `<checkpoint.dir>/<kind>/<version>/`.
 
@@ -52,6 +53,7 @@ def fit(
         val_loader: None without validation.
         train_batches: makes another loader of the same images, DALI's or of augmented batches, of
             the Lightning trainer and what takes the images that cannot be read.
+        callbacks: further ones of Lightning's.
 
     Raises:
         InputError: for data, checkpoints or settings that cannot be used, files that cannot be
@@ -70,6 +72,7 @@ def fit(
     options.setdefault("log_every_n_steps", min(50, steps))
     with trainer_errors_as_input_errors():
         trainer = adapter().pl.Trainer(**options)
+    trainer.callbacks.extend(callbacks)
     with (
         ExitStack() as held,
         distributed.broadcast_from_rank_zero(

@@ -226,6 +226,8 @@ def test_evaluate_writes_the_metrics_of_the_run_it_is_given(trained, capsys):
     assert 0 <= result["accuracy"]["knn_backbone"] <= 100
     assert set(result["retrieval"]) == {"16"}
     assert f"{100 * result['codes']['semantic_consistency']:.1f} %" in table
+    assert "Codes cut to a length" in table
+    assert f"{result['code_lengths']['as_trained']['knn']:.1f} %" in table
 
 
 def test_evaluate_gives_the_same_twice_and_by_file_as_by_folder(trained, tmp_path):

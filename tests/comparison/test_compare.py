@@ -1,10 +1,12 @@
 """The comparison through its command: real runs on tiny data, killed, repeated, launched."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -73,6 +75,7 @@ def test_what_is_finished_is_not_done_again(compared, images, capsys):
     assert numbers(compared) == told
     printed = capsys.readouterr()
     assert "run 1 of 4" not in printed.err
+    assert "to do" not in printed.err
     assert "chance-adjusted" in printed.out.lower()
     assert f"Page: {compared / 'report.html'}" in printed.out
 
@@ -87,8 +90,43 @@ def test_another_setting_of_a_run_is_another_run(compared, images, tmp_path, cap
     assert "run 1 of 1" not in capsys.readouterr().err
     more = ["seeds=[0]", "methods=[ncl]", "method_kwargs.temperature=0.3"]
     assert main(arguments(images, copy, *TWO_BY_TWO, *more)) == 0
-    assert "run 1 of 1: ncl, seed 0" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "1 run to do: 2 epochs (6 steps) of pretraining, 1 epoch (3 steps) of linear" in told
+    assert "run 1 of 1: ncl, seed 0" in told
     assert len([p for p in (copy / "runs/ncl/seed-0/ncl").iterdir() if p.is_dir()]) == 2
+
+
+def test_what_is_trained_is_only_evaluated_again(compared, images, tmp_path, capsys):
+    copy = shutil.copytree(compared, tmp_path / "copy")
+    record = copy / "runs/ncl/seed-0/job.json"
+    content = json.loads(record.read_text())
+    content["inputs"]["evaluation"] = {}  # as after an upgrade
+    record.write_text(json.dumps(content))
+    assert main(arguments(images, copy, *TWO_BY_TWO, "methods=[ncl]")) == 0
+    assert "1 run to do, 1 of 2 are finished: their evaluations\n" in capsys.readouterr().err
+
+
+def test_measured_comparison_has_the_same_numbers_and_no_other_files(
+    compared, images, tmp_path, monkeypatch, capsys
+):
+    from solo_bayesncl.comparison import estimate
+
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(estimate, "LONG", 0)  # it is long enough to be measured
+    out = tmp_path / "out"
+    options = ["methods=[ncl,bayesncl_gs]", "seeds=[1]", "linear=null"]
+    assert main(arguments(images, out, *TWO_BY_TWO, *options)) == 0
+    told = capsys.readouterr().err
+    assert re.search(r"measuring .*\n.*: about [\d.]+ \w+ on this machine\n", told)
+    assert re.search(r"run 1 of 2.*: about [\d.]+ \w+ left\n.*run 2 of 2", told, re.DOTALL)
+    assert told.count(" left\n") == 1
+    for method, values in comparison(out)["values"].items():
+        expected = comparison(compared)["values"][method]
+        assert {key: expected[key][1] for key in values} == {k: v for k, (v,) in values.items()}
+    assert not list(temporary.iterdir())
+    assert {path.name for path in out.iterdir()} == {path.name for path in compared.iterdir()}
 
 
 def test_other_evaluations_of_a_run_do_not_change_the_table(compared, images, jpegs):
@@ -153,4 +191,5 @@ def test_hydra_launcher_runs_the_same_comparison_in_processes(compared, images, 
     done = solo_bayesncl(*arguments(images, tmp_path, *TWO_BY_TWO, *launcher))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Page: " in done.stdout
+    assert "4 runs to do: 8 epochs (24 steps) of pretraining, 4 epochs (12 steps)" in done.stderr
     assert numbers(tmp_path) == numbers(compared)

@@ -3,6 +3,7 @@
 from solo_bayesncl.comparison.sentences import sentences
 from solo_bayesncl.comparison.statistics import compare
 from solo_bayesncl.report import tables
+from solo_bayesncl.report.catalogue import METRICS
 
 NCL = (0.24, 0.37, 5.2)
 
@@ -81,3 +82,10 @@ def test_headline_has_one_length_beside_the_codes_as_trained():
         "codes.code_length",
     ]
     assert result["values"]["ncl"]["code_lengths.2.adjusted_consistency"] == [0.37] * 3
+
+
+def test_knn_of_cut_codes_stands_beside_that_of_the_same_neighbours():
+    """`knn_codes` has all training images as neighbours."""
+    shown = [metric.key for metric in METRICS if metric.headline]
+    assert shown.index("code_lengths.3.knn") == shown.index("code_lengths.as_trained.knn") + 1
+    assert "accuracy.knn_codes" not in shown

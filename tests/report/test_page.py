@@ -81,6 +81,10 @@ def test_single_run_shows_its_spaces_side_by_side(reports, tmp_path):
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     headings = re.search(r'<th scope="col">metric</th>(.*?)</tr>', text)[1]
     assert re.findall(r">(\w+)</th>", headings) == ["backbone", "projections", "gate", "codes"]
+    lengths = text[text.index("Codes cut to a length") :]
+    headings = re.search(r'<th scope="col">metric</th>(.*?)</tr>', lengths)[1]
+    columns = ["1", "2", "3", "4", "8", "16", "as trained"]
+    assert re.findall(r">([\w ]+)</th>", headings) == columns
 
 
 @pytest.mark.parametrize("name", ["evaluation.json", "args.json"])
