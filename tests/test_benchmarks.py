@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from report_data import build_comparison, build_runs, write
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -66,3 +67,48 @@ def test_rehearsal_writes_the_table_and_the_figure(tmp_path):
     assert rows
     assert all(f"| {row['what']} | {row['value']:.3g} " in table for row in rows)
     assert (tmp_path / "metrics.svg").read_text().count("<path") > 10
+
+
+@pytest.fixture
+def findings(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import findings
+
+    return findings
+
+
+def test_findings_replace_what_is_between_their_marks(findings, tmp_path):
+    folder = tmp_path / "comparisons/findings-digits"
+    runs = build_runs(folder / "runs", methods=("ncl", "bayesncl"), seeds=(0, 1, 2))
+    comparison = build_comparison(runs)
+    write(folder / "comparison.json", comparison)
+    (folder / "figures").mkdir()
+    for figure in findings.FIGURES["digits"]:
+        (folder / f"figures/{figure}.svg").write_text(figure)
+    page = tmp_path / "page.md"
+    marks = "<!-- {0} -->\n{1}\n<!-- end of {0} -->\n".format
+    absent = marks("emoji differences", "as before")
+    page.write_text("".join(["above\n", marks("digits differences", "old"), absent, "below\n"]))
+
+    findings.update(page, folder.parent)
+
+    above, table = page.read_text().split("<!-- digits differences -->\n")
+    table, below = table.split("<!-- end of digits differences -->\n")
+    assert (above, below) == ("above\n", f"{absent}below\n")
+    heading, _, row = table.splitlines()
+    cells = dict(
+        zip(*([c.strip() for c in line.split("|")] for line in (heading, row)), strict=True)
+    )
+    (difference,) = (
+        d for d in comparison["differences"] if d["metric"] == "codes.adjusted_consistency"
+    )
+    expected = f"{100 * difference['mean']:+.1f} ["
+    assert cells["chance-adjusted, as trained"].lstrip("*").startswith(expected.replace("-", "−"))
+    assert (tmp_path / "page/digits-lengths.svg").read_text() == "lengths"
+
+
+def test_page_of_findings_has_a_place_for_every_table(findings):
+    page = findings.PAGE.read_text()
+    names = [f"{name} {kind}" for name in findings.SETS for kind in findings.KINDS]
+    for name in (*names, "gate", findings.EMPTY_ROWS):
+        assert page.count(f"<!-- {name} -->") == page.count(f"<!-- end of {name} -->") == 1, name

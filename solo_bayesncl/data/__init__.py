@@ -1,4 +1,4 @@
-"""How do images get in? Transforms, loaders, single images, generated demo data, ImageNet-100."""
+"""How do images get in? Transforms, loaders, single images, demo data sets, ImageNet-100."""
 
 import lazy_loader
 
@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "digits": ["make_digits"],
+        "emoji": ["make_emoji"],
         "folder": ["Summary"],
         "glyphs": ["make_glyphs"],
         "imagenet100": ["make_imagenet100"],

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from solo_bayesncl.data.folder import Sample, Summary, write_folder
-from solo_bayesncl.data.settings import Settings
+from solo_bayesncl.data.settings import DrawnSettings
 from solo_bayesncl.data.textures import Backgrounds
 
 AVAILABLE = 1797
@@ -41,7 +41,7 @@ def make_digits(
     Raises:
         InputError: an option is out of range, or `out` cannot be used.
     """
-    settings = Settings(
+    settings = DrawnSettings(
         dataset="digits",
         classes=10,
         available=AVAILABLE,
@@ -54,7 +54,7 @@ def make_digits(
     return write_folder(out, settings, _samples(settings))
 
 
-def _samples(settings: Settings) -> Iterator[Sample]:
+def _samples(settings: DrawnSettings) -> Iterator[Sample]:
     # slow to import, and not needed when the data set is reused
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -82,7 +82,7 @@ def _samples(settings: Settings) -> Iterator[Sample]:
 
 
 def _draw(
-    digit: np.ndarray, image: Image.Image, settings: Settings, rng: np.random.Generator
+    digit: np.ndarray, image: Image.Image, settings: DrawnSettings, rng: np.random.Generator
 ) -> dict[str, str]:
     """Draws `digit` (8, 8), values 0 to 16, in white on `image`; returns its position."""
     size = settings.size

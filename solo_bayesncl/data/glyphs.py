@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from solo_bayesncl.data.folder import Sample, Summary, write_folder
-from solo_bayesncl.data.settings import Settings
+from solo_bayesncl.data.settings import DrawnSettings
 from solo_bayesncl.data.textures import Backgrounds
 from solo_bayesncl.errors import InputError
 
@@ -92,7 +92,7 @@ def make_glyphs(
     Raises:
         InputError: an option is out of range, `out` cannot be used, or matplotlib lacks a font.
     """
-    settings = Settings(
+    settings = DrawnSettings(
         dataset="glyphs",
         classes=len(CHARACTERS),
         available=1_000_000,  # any number can be drawn; the limit catches typing errors
@@ -136,7 +136,7 @@ def load_fonts(pixels: int) -> dict[str, ImageFont.FreeTypeFont]:
     return fonts
 
 
-def _samples(settings: Settings) -> Iterator[Sample]:
+def _samples(settings: DrawnSettings) -> Iterator[Sample]:
     fonts = load_fonts(OVERSAMPLING * settings.size)
     backgrounds = Backgrounds(settings.size, settings.seed, settings.textures)
     splits = (("train", TRAIN_FONTS, settings.train_size), ("val", VAL_FONTS, settings.val_size))

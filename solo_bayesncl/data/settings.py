@@ -6,15 +6,14 @@ from typing import ClassVar
 from solo_bayesncl.errors import ArgumentError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Settings of one data set, checked on creation.
 
     Attributes:
-        dataset: "glyphs" or "digits".
-        classes: number of classes; a split needs at least one image of each.
-        available: largest number of images of both splits together.
-        textures, train_size, val_size, size, seed: as `make_glyphs` and `make_digits`.
+        dataset: "glyphs", "digits" or "emoji".
+        train_size, val_size: number of images of each split.
+        size: side of an image in pixels.
 
     Raises:
         ArgumentError: for a value of another type or out of range.
@@ -24,12 +23,31 @@ class Settings:
     RECIPE: ClassVar[int] = 1
 
     dataset: str
-    classes: int
-    available: int
-    textures: bool
     train_size: int
     val_size: int
     size: int
+
+    def __post_init__(self):
+        _require_int("size", self.size, 16, 256)
+
+    def as_dict(self) -> dict:
+        """The settings as plain values, ready for JSON."""
+        return {"recipe": self.RECIPE, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnSettings(Settings):
+    """Settings of a data set that is drawn at random.
+
+    Attributes:
+        classes: number of classes; a split needs at least one image of each.
+        available: largest number of images of both splits together.
+        textures, train_size, val_size, size, seed: as `make_glyphs` and `make_digits`.
+    """
+
+    classes: int
+    available: int
+    textures: bool
     seed: int
 
     def __post_init__(self):
@@ -44,15 +62,12 @@ class Settings:
                 f" and val_size={self.val_size} ask for {self.train_size + self.val_size} "
                 f"{self.dataset}. There are {self.available}: lower one of them.",
             )  # fmt: skip
-        _require_int("size", self.size, 16, 256)
+        super().__post_init__()
         _require_int("seed", self.seed, 0, 2**32 - 1)
-
-    def as_dict(self) -> dict:
-        """The settings as plain values, ready for JSON."""
-        return {"recipe": self.RECIPE, **asdict(self)}
 
 
 def _require_int(argument: str, value: object, low: int, high: int) -> None:
+    """Raises `ArgumentError` unless `value` is a whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         problem = f" cannot be used. Give a whole number from {low} to {high}."
         raise ArgumentError(argument, value, problem)
