@@ -1,6 +1,8 @@
 """What a comparison shows, and what makes it unfair, in sentences."""
 
+from collections.abc import Sequence
 from itertools import chain, pairwise
+from statistics import fmean
 from typing import Any
 
 from solo_bayesncl.comparison.statistics import CONFIDENCE, SEEDS_TO_JUDGE, Evaluations
@@ -9,49 +11,73 @@ from solo_bayesncl.report.formats import formatted, formatted_difference, format
 
 CODE_LENGTH = "codes.code_length"
 KNN_LEVEL = "equal_knn.level"
+BACKBONE = ("accuracy.linear_backbone", "accuracy.knn_backbone")
 # metrics that sentences are about, with their name at equal length where that is described, too
 _DESCRIBED = {
     "codes.adjusted_consistency": "adjusted_consistency",
     "equal_knn.adjusted_consistency": None,
     "codes.semantic_consistency": "semantic_consistency",
     CODE_LENGTH: None,
-    "accuracy.linear_backbone": None,
-    "accuracy.knn_backbone": None,
+    **dict.fromkeys(BACKBONE),
 }
 
 Difference = dict[str, Any]  # an entry of `differences`
 
 
 def sentences(comparison: dict[str, Any]) -> list[str]:
-    """One per metric and pair of neighbouring methods: means, difference and verdict.
+    """One per metric and pair of methods: means, difference and verdict.
 
-    Consistency has one as trained and one at equal length, and a third if they disagree on which
-    method is ahead.
+    Pairs are neighbouring methods, and the last method with each control. Consistency has one as
+    trained and one at equal length, and a third if they disagree on which method is ahead.
     """
     metrics = {metric["key"]: metric for metric in comparison["metrics"]}
+    seeds = len(comparison["seeds"])
+    controls = _controls(comparison)
+    methods = [method for method in comparison["methods"] if method not in controls]
     result = []
-    for other, method in pairwise(comparison["methods"]):
+    for other, method in [*pairwise(methods), *((methods[-1], control) for control in controls)]:
         differences = {
             d["metric"]: d
             for d in comparison["differences"]
             if (d["method"], d["against"]) == (method, other) and d["mean"] is not None
         }
-        means = {
-            key: {m: comparison["summary"][m][key]["mean"] for m in (method, other)}
-            for key in metrics
-        }
+        if method in controls:  # its backbone is that of the method that it is fitted to
+            differences = {key: d for key, d in differences.items() if key not in BACKBONE}
         for key in filter(differences.__contains__, _DESCRIBED):
+            values = {m: comparison["values"][m] for m in (method, other)}
             cut = _at_equal_length(key, differences)
             where = " as trained" if cut else ""
             if key.startswith("equal_knn"):
-                where = f" ({formatted(means[KNN_LEVEL][method], 'percent')})"
-            result.append(_sentence(metrics[key], where, means[key], differences[key]))
+                level = _paired_means(values, KNN_LEVEL, at=key)[method]
+                where = f" ({formatted(level, 'percent')})"
+            means = _paired_means(values, key, at=key)
+            result.append(_sentence(metrics[key], where, means, differences[key], seeds))
             if cut:
-                result.append(_sentence(metrics[cut], "", means[cut], differences[cut]))
+                means = _paired_means(values, cut, at=cut)
+                result.append(_sentence(metrics[cut], "", means, differences[cut], seeds))
                 both = differences[key], differences[cut]
                 if both[0]["mean"] * both[1]["mean"] < 0:
-                    result.append(_reversal(metrics[key], both, means.get(CODE_LENGTH, {})))
+                    lengths = _paired_means(values, CODE_LENGTH, at=key)
+                    result.append(_reversal(metrics[key], both, lengths))
     return result
+
+
+def _controls(comparison: dict[str, Any]) -> list[str]:
+    settings = comparison.get("settings", {})
+    return [name for name in comparison["methods"] if "control" in settings.get(name, {})]
+
+
+def _paired_means(
+    values: dict[str, dict[str, Sequence[float | None]]], key: str, at: str
+) -> dict[str, float]:
+    """Means of methods over the seeds at which all have the metric `at`, as their difference is."""
+    by_seed = zip(*(columns[at] for columns in values.values()), strict=True)
+    paired = [place for place, row in enumerate(by_seed) if None not in row]
+    return {
+        method: fmean(columns[key][place] for place in paired)
+        for method, columns in values.items()
+        if key in columns and None not in (columns[key][place] for place in paired)
+    }
 
 
 def _at_equal_length(key: str, differences: dict[str, Difference]) -> str | None:
@@ -63,7 +89,11 @@ def _at_equal_length(key: str, differences: dict[str, Difference]) -> str | None
 
 
 def _sentence(
-    metric: dict[str, Any], where: str, means: dict[str, float], difference: Difference
+    metric: dict[str, Any],
+    where: str,
+    means: dict[str, float],
+    difference: Difference,
+    all_seeds: int,
 ) -> str:
     unit = metric["unit"]
     text = ", ".join(f"{method} {formatted(mean, unit)}" for method, mean in means.items())
@@ -73,7 +103,8 @@ def _sentence(
         return f"{text}. One seed: no interval, so the difference is not judged."
     mean = formatted_difference(difference["mean"], unit)
     interval = formatted_interval(difference["low"], difference["high"], unit)
-    interval = f"{100 * CONFIDENCE:.0f} % interval {interval} over {seeds} seeds"
+    of_all = "" if seeds == all_seeds else f"of {all_seeds} "
+    interval = f"{100 * CONFIDENCE:.0f} % interval {interval} over {seeds} {of_all}seeds"
     if seeds < SEEDS_TO_JUDGE:
         return f"{text}. Difference {mean}, {interval}: not judged below {SEEDS_TO_JUDGE}."
     if difference["significant"] is None:
@@ -85,7 +116,7 @@ def _sentence(
 def _reversal(
     metric: dict[str, Any],
     differences: tuple[Difference, Difference],
-    code_lengths: dict[str, float | None],
+    code_lengths: dict[str, float],
 ) -> str:
     """For differences as trained and at equal length whose signs differ."""
     as_trained, cut = differences

@@ -66,15 +66,17 @@ def difference_columns(comparison: Comparison) -> list[str]:
 def difference_rows(comparison: Comparison) -> Rows:
     """A row per metric and pair of methods, which are paired seed by seed."""
     metrics = {metric["key"]: metric for metric in comparison["metrics"]}
+    seeds = len(comparison["seeds"])
     rows = []
     for difference in comparison["differences"]:
-        metric = metrics[difference["metric"]]
+        metric, n = metrics[difference["metric"]], difference["n"]
+        of_all = "" if n in (0, seeds) else f" ({n} of {seeds} seeds)"
         cells = [
             metric["label"],
             f"{difference['method']} against {difference['against']}",
             formatted_difference(difference["mean"], metric["unit"]),
             formatted_interval(difference["low"], difference["high"], metric["unit"]),
-            VERDICTS[difference["significant"]],
+            VERDICTS[difference["significant"]] + of_all,
         ]
         rows.append((metric, cells))
     return rows

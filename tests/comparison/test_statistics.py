@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -84,6 +85,32 @@ def test_a_seed_that_one_method_lacks_is_left_out_of_the_difference():
     assert found["n"] == 1
     assert found["mean"] == pytest.approx(0.1)
     assert found["significant"] is None
+
+
+def test_means_in_a_sentence_are_those_of_the_seeds_that_are_paired():
+    runs = three_seeds()
+    runs["ncl"][1]["codes"]["semantic_consistency"] = None  # 74 %, while the other one has 85 %
+    result = compare(runs)
+    (told,) = (s for s in sentences(result) if s.startswith("Semantic consistency"))
+    assert told.startswith("Semantic consistency: bayesncl 80.5 %, ncl 71.0 %. Difference +9.5 ")
+    assert "over 2 of 3 seeds: not judged" in told
+    verdicts = {metric["key"]: cells[-1] for metric, cells in tables.difference_rows(result)}
+    assert verdicts["codes.semantic_consistency"] == "not judged (2 of 3 seeds)"
+    assert verdicts["accuracy.knn_backbone"] == "no significant difference"
+
+
+def test_sentences_compare_each_control_with_the_last_method_but_not_their_backbones():
+    runs = three_seeds()
+    runs |= {name: dict(runs["ncl"]) for name in ("sparse", "parts")}
+    settings = {name: {"control": {"of": "ncl"}} for name in ("sparse", "parts")}
+    told = sentences(compare(runs) | {"settings": settings})
+    start = "Semantic consistency: "
+    compared = [re.findall(r"(\w+) \d", s) for s in told if s.startswith(start)]
+    pairs = [["bayesncl", "ncl"], ["sparse", "bayesncl"], ["parts", "bayesncl"]]
+    assert [names[:2] for names in compared] == pairs
+    assert [s.split(". ")[0] for s in told if s.startswith("kNN")] == [
+        "kNN top-1, backbone: bayesncl 90.0 %, ncl 90.0 %"
+    ]
 
 
 def test_every_pair_of_methods_is_compared_once():
