@@ -68,5 +68,10 @@ def _points(evaluation: Evaluation, name: str) -> Points:
 
 
 def _is_sound(evaluation: Evaluation) -> bool:
-    """Whether the level depends on it: non-negative codes of a model without a warning."""
-    return evaluation["codes"].get("non_negative_ratio") == 1 and not evaluation.get("warnings")
+    """Whether the level depends on it: non-negative codes of a model without a warning.
+
+    The warning of images that are left out is about the data.
+    """
+    left_out = bool(evaluation.get("skipped_images", {}).get("number"))
+    of_model = len(evaluation.get("warnings", [])) - left_out
+    return evaluation["codes"].get("non_negative_ratio") == 1 and of_model <= 0

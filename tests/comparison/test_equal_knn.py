@@ -64,6 +64,18 @@ def test_signed_codes_and_broken_models_do_not_lower_the_level(excluded):
     )
 
 
+def test_images_that_cannot_be_read_do_not_break_a_model():
+    warned = {"warnings": ["1 images cannot be read and are left out: a.png."]}
+    skipped = {"skipped_images": {"number": 1, "first": ["a.png"]}}
+    runs = {
+        "signed": evaluation({"as_trained": (20.0, 0.0)}, 0.5, **warned),
+        "a": evaluation(ACCURATE, **warned),
+        "b": evaluation(CONSISTENT, **warned),
+    }
+    found = at_equal_knn({name: run | skipped for name, run in runs.items()})
+    assert found["a"]["level"] == 70.0
+
+
 def test_level_of_signed_codes_alone_is_their_own():
     signed = {
         name: evaluation(points, non_negative_ratio=0.5)
