@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -111,21 +112,29 @@ def fit_nmf(rows: Tensor, dims: int, seed: int) -> Encoder:
             exact solution.
     """
     from sklearn.decomposition import NMF  # slow to import
-    from sklearn.exceptions import ConvergenceWarning
 
     init = "nndsvda" if dims <= min(rows.shape) else "random"
     nmf = NMF(dims, init=init, random_state=seed)
 
     def encode(rows: Tensor) -> tuple[Tensor, Tensor]:
-        weights = torch.from_numpy(nmf.transform(_rectified(rows))).to(rows)
+        with _without_convergence():
+            weights = torch.from_numpy(nmf.transform(_rectified(rows))).to(rows)
         atoms = torch.from_numpy(nmf.components_).to(rows)
         return weights * atoms.norm(dim=1), weights @ atoms
 
-    with warnings.catch_warnings():
-        # after scikit-learn's 200 iterations, the error hardly falls any more
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with _without_convergence():
         nmf.fit(_rectified(rows))
     return encode
+
+
+@contextmanager
+def _without_convergence() -> Iterator[None]:
+    """Accepts the result of scikit-learn's 200 iterations: the error hardly falls any more."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def _rectified(rows: Tensor) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Dictionaries find what features are made of; the libraries are the real ones."""
 
 import importlib.util
+import warnings
 
 import pytest
 import torch
@@ -92,6 +93,14 @@ def test_nmf_reads_rectified_features():
     signed = torch.where(rows < 0.2, -rows, rows)
     encode = FITS["nmf"](signed, DIMS, 0)
     torch.testing.assert_close(encode(signed)[0], encode(signed.relu())[0])
+
+
+def test_nmf_that_has_not_converged_is_not_warned_of():
+    rows, _ = made_of_parts()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encode = FITS["nmf"](rows**3 + 1e-3, 30, 0)
+        encode(rows * 1e4)
 
 
 def test_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):
