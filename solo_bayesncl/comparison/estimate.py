@@ -19,7 +19,7 @@ from solo_bayesncl.comparison import jobs
 from solo_bayesncl.comparison.measure import Speed, speeds_of
 from solo_bayesncl.comparison.plan import Job, Plan
 from solo_bayesncl.image_files import class_names, find_images
-from solo_bayesncl.recipes.machine import fit_to_machine
+from solo_bayesncl.recipes.machine import device_list, fit_to_machine, number_of_processes
 
 _logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def _seconds(work: dict[Job, Work], speeds: dict[str, Speed]) -> dict[str, float
     images = [speed.image for speed in speeds.values() if speed.image is not None]
     mean = Speed(fmean(steps), fmean(images) if images else None) if steps else None
     return {
-        job.name: one.seconds(speeds.get(job.method) or mean or Speed(one.rows))
+        job.name: one.seconds(speeds.get((job.base or job).method) or mean or Speed(one.rows))
         for job, one in work.items()
     }
 
@@ -200,11 +200,9 @@ def _processes(cfg: DictConfig, here: bool) -> int:
     fitted = cfg.copy()
     if here:
         fit_to_machine(fitted)
-    devices = fitted.get("devices", 1)
-    number = (
-        devices if isinstance(devices, int) else 1 if isinstance(devices, str) else len(devices)
-    )
-    return max(1, number) * (cfg.get("num_nodes") or 1)
+    else:  # whose number of GPUs, `devices: auto`, is not known: it counts as one
+        fitted.devices = device_list(fitted.get("devices", 1), "cpu")
+    return number_of_processes(fitted)
 
 
 class _Images:

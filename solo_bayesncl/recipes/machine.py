@@ -33,7 +33,7 @@ def fit_to_machine(cfg: DictConfig) -> None:
             f"accelerator={accelerator}, but no CUDA device is found: set accelerator=auto."
         )
     cfg.accelerator = "cpu" if accelerator == "cpu" or not cuda else "gpu"
-    cfg.devices = _device_list(cfg.get("devices", 1), cfg.accelerator)
+    cfg.devices = device_list(cfg.get("devices", 1), cfg.accelerator)
     if number_of_processes(cfg) == 1:
         cfg.strategy = "auto"
     elif cfg.get("strategy") in (None, "auto"):
@@ -63,7 +63,12 @@ def check_dali(cfg: DictConfig) -> None:
         raise InputError("data.num_workers=0: DALI needs at least 1 thread.")
 
 
-def _device_list(devices: object, accelerator: str) -> list[int]:
+def device_list(devices: object, accelerator: str) -> list[int]:
+    """`devices` in any of Lightning's forms as a list with an entry per process of a node.
+
+    Raises:
+        InputError: for devices that there are not; of accelerator `cpu` there is any number.
+    """
     available = torch.cuda.device_count() if accelerator == "gpu" else 1
     given = devices
     if isinstance(devices, str) and "," in devices:

@@ -17,7 +17,7 @@ from solo_bayesncl.recipes.compose import compose_recipe
 pytestmark = pytest.mark.usefixtures("narrow_backbone")
 
 
-def plan_of(images, out, *overrides: str, methods: str = "ncl") -> Plan:
+def plan_of(images, out, *overrides: str, methods: str = "ncl", here: bool = True, **keys) -> Plan:
     """Of 48 training and 24 validation images: 3 steps of 16 in an epoch of either training."""
     typed = [f"methods=[{methods}]", "seeds=[0,1]", f"out={out}"]
     cfg = compose_recipe("scripts/compare", "custom", typed)
@@ -28,7 +28,8 @@ def plan_of(images, out, *overrides: str, methods: str = "ncl") -> Plan:
         "precision=32-true", "accelerator=cpu", *overrides,
     ]  # fmt: skip
     cfg.linear_overrides = ["optimizer.batch_size=16", "max_epochs=2"]
-    return Plan.of(cfg)
+    cfg.update(keys)
+    return Plan.of(cfg, here)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,18 @@ def test_cifar_need_not_be_there_to_be_counted(images, tmp_path, caplog):
     with caplog.at_level("INFO"):
         log_counts(plan, here=False)
     assert "2 runs to do: 14 epochs (2,730 steps) of pretraining" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("devices", "steps"), [("[0,1]", 14), ("'0,1'", 14), ("'3'", 14), ("auto", 42), ("-1", 42)]
+)
+def test_processes_of_another_machine_are_counted_in_every_form(
+    images, tmp_path, caplog, devices, steps
+):
+    plan = plan_of(images, tmp_path, f"devices={devices}", here=False)
+    with caplog.at_level("INFO"):
+        log_counts(plan, here=False)
+    assert f"({steps} steps) of pretraining" in caplog.text
 
 
 def test_images_on_another_machine_leave_the_number_of_runs(images, tmp_path, caplog):
@@ -128,6 +141,14 @@ def test_hours_are_those_of_all_parts(images, tmp_path):
     assert predicted["bayesncl, seed 1"] == pytest.approx(21 * 3.0 + passed * 3.0 / 16 / 6)
     del speeds["bayesncl"]  # not reached: as fast as the others
     assert estimate._seconds(work, speeds)["bayesncl, seed 0"] == predicted["ncl, seed 0"]
+
+
+def test_control_is_as_fast_as_the_method_that_it_is_fitted_to(images, tmp_path):
+    controls = {"parts": {"of": "ncl", "kind": "nmf"}}
+    plan = plan_of(images, tmp_path, methods="ncl,bayesncl", controls=controls)
+    speeds = {"ncl": Speed(2.0, 0.5), "bayesncl": Speed(3.0, 1.5)}
+    predicted = estimate._seconds(log_counts(plan), speeds)
+    assert predicted["parts, seed 0"] == pytest.approx((48 + 24) * 0.5)
 
 
 def test_time_left_follows_what_runs_really_take(images, tmp_path, monkeypatch, caplog):
