@@ -20,6 +20,7 @@ from solo_bayesncl.errors import ArgumentError, InputError
 VENDORS = ("apple", "facebook", "google", "twitter")
 BACKGROUND = (128, 128, 128)  # grey, on which white and black drawings can both be seen
 _SIDE = 64  # of the packages' images, in pixels
+_KEYS = {"category", "subcategory", "name"}  # that are read of an emoji
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,9 @@ def _read(folder: Path, vendor: str) -> _Package:
         entries = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
         entries = [entry for entry in entries if entry[f"has_img_{vendor}"]]
         version = json.loads((folder / "package.json").read_text(encoding="utf-8"))["version"]
-        complete = all((images / entry["image"]).is_file() for entry in entries)
+        complete = all(
+            (images / entry["image"]).is_file() and {*entry} >= _KEYS for entry in entries
+        )
     except (OSError, ValueError, KeyError, TypeError):
         complete = False
     if not complete:
@@ -140,8 +143,11 @@ def _samples(vendors: dict[str, _Package], settings: EmojiSettings) -> Iterator[
 
 
 def _on_background(path: Path, size: int) -> Image.Image:
-    with Image.open(path) as file:
-        drawing = file.convert("RGBA")
+    try:
+        with Image.open(path) as file:
+            drawing = file.convert("RGBA")
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, of damaged files
+        raise InputError(f"{path} cannot be read ({error}). Install its package again.") from error
     image = Image.new("RGBA", drawing.size, BACKGROUND)
     image.alpha_composite(drawing)
     return image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)

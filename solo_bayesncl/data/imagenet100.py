@@ -57,8 +57,11 @@ def make_imagenet100(out: str | Path, *, imagenet: str | Path) -> Summary:
         ArgumentError: for what is missing in `imagenet`, all of it in one message, or if `out`
             holds something else or cannot be written.
     """
-    out, imagenet = expand_home(out).resolve(), expand_home(imagenet).resolve()
-    links, images = _find(imagenet)
+    out, imagenet = (Path(os.path.realpath(expand_home(folder))) for folder in (out, imagenet))
+    try:
+        links, images = _find(imagenet)
+    except OSError as error:
+        raise ArgumentError("imagenet", imagenet, f" cannot be read: {error}.") from error
     try:
         require_free(out, links, "ImageNet-100 of this download")
         missing = {p: source for p, source in links.items() if not is_done(out / p, source)}

@@ -94,15 +94,27 @@ def test_missing_packages_are_named_with_how_to_get_them(packages, tmp_path, cap
     assert not out.exists()
 
 
-@pytest.mark.parametrize("broken", ["img/google/64/2.png", "package.json", "emoji.json"])
+@pytest.mark.parametrize("broken", ["img/google/64/2.png", "package.json", "emoji.json", "names"])
 def test_an_incomplete_package_is_named(packages, tmp_path, broken):
     path = packages / "emoji-datasource-google" / broken
     if broken == "emoji.json":
         path.write_text('[{"image": "0.png"}]')
+    elif broken == "names":
+        path = path.with_name("emoji.json")
+        path.write_text(path.read_text().replace('"subcategory"', '"kind"'))
     else:
         path.unlink()
     with pytest.raises(InputError, match="emoji-datasource-google is incomplete"):
         make_emoji(tmp_path / "out", packages=packages)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(20)])
+def test_a_damaged_image_is_named(packages, tmp_path, content):
+    path = packages / "emoji-datasource-google/img/google/64/2.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"google/64/2\.png cannot be read"):
+        make_emoji(tmp_path / "out", packages=packages)
+    assert [p.name for p in tmp_path.iterdir()] == ["node_modules"]
 
 
 def test_an_unknown_vendor_is_refused(packages, tmp_path):

@@ -207,6 +207,13 @@ def test_all_that_is_missing_is_said_at_once(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "loop"])
+def test_a_folder_that_cannot_be_read_is_one_message(tmp_path, name):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match=r"^imagenet=.* (cannot be read|is not a folder)"):
+        make_imagenet100(tmp_path / "out", imagenet=tmp_path / name)
+
+
 def test_a_second_time_changes_nothing(folders, tmp_path):
     out = tmp_path / "out"
     assert not make_imagenet100(out, imagenet=folders).reused
