@@ -47,7 +47,6 @@ Seeds = Annotated[
     accepts(f"a list of integers from 0 to {MAX_SEED}, e.g. [0,1,2]"),
 ]
 Overrides = Annotated[list[str], accepts("a list of overrides, ['key=value',...]")]
-RecipeKeys = Annotated[list[str], accepts("a list of keys of its recipe")]
 
 
 # options of every control, and those of each kind
@@ -95,7 +94,7 @@ class Control(ComparisonSection):
 
     model_config = ConfigDict(title="a control")
 
-    of: str
+    of: Annotated[str, accepts("one of the compared methods")]
     kind: Literal["topk_sae", "l1_sae", "nmf"]
     space: Literal["backbone", "codes"] = "backbone"
     dims: Annotated[int, Field(ge=1)] | None = None
@@ -143,25 +142,41 @@ class PrintedSection(ComparisonSection):
         dict[str, dict[str, Any]],
         accepts("a section for each method, with values in the places of evaluation.json"),
     ]
-    unpublished: dict[str, RecipeKeys] = Field({})
+    unpublished: Annotated[
+        dict[str, list[str]], accepts("a list of keys of its recipe for each method")
+    ] = Field({})
 
     @field_validator("methods")
     @classmethod
     def _check_metrics(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for method, record in methods.items():
-            for key, value in _leaves(record):
+            for path, value in _leaves(record):
+                key = ".".join(path)
+                _refuse_dots(f"printed.methods.{method}", path)
                 number = isinstance(value, int | float) and not isinstance(value, bool)
                 if key not in METRIC_KEYS or not number:
                     raise InputError(_not_printable(f"printed.methods.{method}.{key}={value}", key))
         return methods
 
 
-def _leaves(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(
+    record: dict[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in record.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from _leaves(value, (*path, name))
         else:
-            yield f"{prefix}{name}", value
+            yield (*path, name), value
+
+
+def _refuse_dots(section: str, path: tuple[str, ...]) -> None:
+    """Raises `InputError` for keys such as `codes.semantic_consistency`, which would be ignored."""
+    for name in path:
+        outer, dot, inner = name.partition(".")
+        if dot:
+            raise InputError(
+                f"{section}: {name} is one key with a dot. Nest it: {outer}: {{{inner}: ...}}."
+            )
 
 
 def _not_printable(given: str, key: str) -> str:
@@ -196,7 +211,7 @@ class ComparisonConfig(ComparisonSection):
     pretrain: Annotated[PathName, accepts(f"a folder of recipes {_BUILD_ON_METHODS}")]
     linear: Annotated[PathName, accepts("a folder of recipes")] | None = None
     variants: dict[str, Variant] = Field({})
-    controls: dict[str, Control] = Field({})
+    controls: Annotated[dict[str, Control], accepts("a section for each control")] = Field({})
     grid: Any = None  # written out as variants by `grids.expand_grid`
     overrides: Overrides = Field([])
     linear_overrides: Overrides = Field([])

@@ -54,7 +54,7 @@ def _unpublished(plan: Plan, printed: PrintedSection) -> dict[str, dict[str, Any
     recipes = {job.method: job.cfg for job in plan.jobs}
     return {
         method: {key: plain(OmegaConf.select(recipes[method], key)) for key in keys}
-        for method in plan.methods
+        for method in (*plan.methods, *plan.controls)
         if (keys := printed.unpublished.get(method))
     }
 

@@ -156,7 +156,7 @@ def _bounds(schema: JsonSchema) -> str:
     if "minItems" in schema:
         return " with at least one entry"
     if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']}"
+        return f" above {schema['exclusiveMinimum']}" + ("" if high is None else f" up to {high}")
     if high is None:
         return "" if low is None else f" of at least {low}"
     return f" from {low} to {'below ' if 'exclusiveMaximum' in schema else ''}{high}"

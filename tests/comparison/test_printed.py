@@ -189,6 +189,15 @@ PRINTED = "printed={{source: mine, methods: {{{}}}}}"
             "printed={source: mine, methods: {}, unpublished: {ncl: [method_kwargs.topk]}}",
             "printed.unpublished.ncl: the recipe has no method_kwargs.topk.",
         ),
+        (
+            "printed={source: mine, methods: {}, unpublished: {ncl: 3}}",
+            "printed.unpublished={'ncl': 3}: give a list of keys of its recipe for each method.",
+        ),
+        (
+            PRINTED.format("ncl: {codes.semantic_consistency: 0.1}"),
+            "printed.methods.ncl: codes.semantic_consistency is one key with a dot. Nest it: "
+            "codes: {semantic_consistency: ...}.",
+        ),
     ],
 )
 def test_printed_results_that_cannot_be_shown_are_refused(
@@ -224,3 +233,14 @@ def test_printed_results_can_be_those_of_controls(plan):
     assert printed_rows(result) == [
         ["semantic consistency", "sparse", "25.0 %", "50.0 %", "+25.0 points"]
     ]
+
+
+def test_what_a_source_lacks_of_a_control_is_told(plan):
+    _, plan = plan
+    keys = {"sparse": ["method_kwargs.temperature"]}
+    printed = plan.printed.model_copy(update={"methods": {}, "unpublished": keys})
+    job = replace(next(job for job in plan.jobs if job.method == "ncl"), method="sparse")
+    plan = replace(plan, methods=(), controls=("sparse",), printed=printed, jobs=(job,))
+    assert (
+        "method_kwargs.temperature=0.2 (sparse)" in printed_sentences(beside_printed(plan, {}))[0]
+    )
