@@ -117,12 +117,14 @@ def _run(plan: Plan) -> None:
     from solo_bayesncl.training.divergence import DivergedError
 
     diverged: list[str] = []
+    unfitted = ""
     with as_input_error():
         jobs.check_buildable(plan)
         time_left = estimate(plan)
         for number, job in enumerate(plan.jobs, start=1):
             if job.base is not None and job.base.name in diverged:
-                continue  # there is nothing to fit it to
+                unfitted = " (their controls are left out)"
+                continue
             if jobs.finished(job) is None:
                 log(f"run {number} of {len(plan.jobs)}: {job.name}")
                 try:
@@ -133,9 +135,9 @@ def _run(plan: Plan) -> None:
                     diverged.append(job.name)
     if diverged:
         raise InputError(
-            f"{len(diverged)} of {len(plan.jobs)} runs diverged, the others are finished: "
-            f"{'; '.join(diverged)}. Lower optimizer.lr, for one method with a variant; the same "
-            "command then runs those alone."
+            f"{len(diverged)} of {len(plan.jobs)} runs diverged{unfitted}, the others are "
+            f"finished: {'; '.join(diverged)}. Lower optimizer.lr, for one method with a variant; "
+            "the same command then runs those alone."
         )
 
 

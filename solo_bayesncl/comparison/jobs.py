@@ -91,7 +91,8 @@ def trained(job: Job) -> dict[str, Any] | None:
     except InputError:
         return None
     recorded, inputs = _resolved(record.get("inputs") or {}), _inputs(job)
-    same = all(recorded.get(part) == inputs[part] for part in ("pretrain", "linear"))
+    parts = ("pretrain", "linear", "control")  # a method can have the name of an earlier control
+    same = all(recorded.get(part) == inputs.get(part) for part in parts)
     return record if same and (job.folder / f"{record.get('run')}/{SETTINGS}").is_file() else None
 
 

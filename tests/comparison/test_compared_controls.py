@@ -98,13 +98,22 @@ def test_control_is_fitted_again_to_a_run_that_has_changed(images, copy, change,
     assert not stamps(copy, "parts").items() & control.items()
 
 
+def test_a_method_with_the_name_of_an_earlier_control_is_trained(images, copy):
+    named = "++variants={parts:{recipe:ncl,overrides:[]}}"
+    method = ["methods=[parts]", "seeds=[0]", "linear=null", named]
+    assert main(arguments(images, copy, *method, "job.method=parts", "job.seed=0")) == 0
+    assert list(copy.glob("runs/parts/seed-0/ncl/*/*.ckpt"))
+
+
 def test_control_of_a_run_that_diverged_is_left_out_and_the_others_are_fitted(
     images, tmp_path, capsys
 ):
     hot = f"++variants={{hot: {{recipe: ncl, overrides: ['{NAN_LOSS}']}}}}"
     controls = "controls={of_hot:{of:hot,kind:nmf},parts:{of:ncl,kind:nmf}}"
     assert main(arguments(images, tmp_path, *RUN, "methods=[hot,ncl]", hot, controls)) == 2
-    assert "hot, seed 0. Lower optimizer.lr" in capsys.readouterr().err.splitlines()[-1]
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 4 runs diverged (their controls are left out), the others are finished: " in told
+    assert "hot, seed 0. Lower optimizer.lr" in told
     evaluated = {path.parts[-3] for path in tmp_path.glob("runs/*/*/evaluation.json")}
     assert evaluated == {"ncl", "parts"}
 
@@ -115,6 +124,9 @@ def test_control_of_a_run_that_diverged_is_left_out_and_the_others_are_fitted(
         ("{a:{of:simclr,kind:nmf}}", "controls.a.of=simclr: give one of methods=['ncl']."),
         ("{ncl:{of:ncl,kind:nmf}}", "controls.ncl: methods=['ncl'] has this name, too. Controls"),
         ("{/a:{of:ncl,kind:nmf}}", "controls: '/a' is a name that no folder can have."),
+        ("3", "controls=3: give a section for each control."),
+        ("{a:{kind:nmf}}", "controls.a.of is missing: give one of the compared methods."),
+        ("{a:{of:ncl,kind:l1_sae,lr:2}}", "controls.a.lr=2: give a number above 0 up to 1."),
         ("{a:{of:ncl}}", "controls.a.kind is missing: give one of topk_sae, l1_sae, nmf."),
         ("{a:{of:ncl,kind:pca}}", "controls.a.kind='pca': give one of topk_sae, l1_sae, nmf."),
         ("{a:{of:ncl,kind:nmf,k:3}}", "a control of kind=nmf has no k. Its options are: of, kind,"),
