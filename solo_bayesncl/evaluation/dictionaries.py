@@ -113,6 +113,8 @@ def fit_nmf(rows: Tensor, dims: int, seed: int) -> Encoder:
     """
     from sklearn.decomposition import NMF  # slow to import
 
+    if not (rows > 0).any():  # as of a closed gate; scikit-learn has no factors of zeros
+        return lambda rows: (rows.new_zeros(len(rows), dims), torch.zeros_like(rows))
     init = "nndsvda" if dims <= min(rows.shape) else "random"
     nmf = NMF(dims, init=init, random_state=seed)
 

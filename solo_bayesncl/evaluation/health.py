@@ -66,12 +66,13 @@ def _state_of(model: EvaluatedModel) -> list[str]:
 
 def _state_of_control(model: EvaluatedModel) -> list[str]:
     codes, name = model.val.codes, model.control["name"]
-    lower = " or ".join(f"controls.{name}.{key}" for key in ("l1", "lr") if key in model.control)
+    keys = [f"controls.{name}.{key}" for key in ("l1", "lr") if key in model.control]
+    advice = f" Lower {' or '.join(keys)}." if keys else ""
     if "codes" in model.not_finite:
-        return [f"The control diverged: its codes are not finite. Lower {lower}."]
+        return [f"The control diverged: its codes are not finite.{advice}"]
     empty_share = float((codes == 0).all(dim=1).float().mean())
     if empty_share > EMPTY:
-        return [f"{empty_share:.0%} of the control's codes are empty. Lower {lower}."]
+        return [f"{empty_share:.0%} of the control's codes are empty.{advice}"]
     if len(codes) > 1 and _is_constant(codes):
         return ["All images have the same code: the control found nothing in its features."]
     return []

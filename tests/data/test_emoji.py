@@ -108,7 +108,9 @@ def test_an_incomplete_package_is_named(packages, tmp_path, broken):
         make_emoji(tmp_path / "out", packages=packages)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(20)])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(20)], ids=["empty", "only a header"]
+)
 def test_a_damaged_image_is_named(packages, tmp_path, content):
     path = packages / "emoji-datasource-google/img/google/64/2.png"
     path.write_bytes(content)

@@ -88,6 +88,16 @@ def test_control_reads_the_space_that_it_is_given(model):
     assert not fit_control(blind, "parts", NMF, seed=0).val.codes.any()
 
 
+def test_nmf_of_the_codes_of_a_closed_gate_is_empty(model):
+    closed = replace(
+        model,
+        train=replace(model.train, codes=torch.zeros_like(model.train.codes)),
+        val=replace(model.val, codes=torch.zeros_like(model.val.codes)),
+    )
+    control = fit_control(closed, "parts", NMF | {"space": "codes"}, seed=0)
+    assert control.warnings == ["100% of the control's codes are empty."]
+
+
 def test_control_of_a_diverged_model_is_not_fitted(model):
     feats = torch.full_like(model.train.feats, torch.nan)
     train = replace(model.train, feats=feats, not_finite=frozenset({"backbone"}))

@@ -96,11 +96,22 @@ def test_nmf_reads_rectified_features():
 
 
 def test_nmf_that_has_not_converged_is_not_warned_of():
-    rows, _ = made_of_parts()
+    generator = torch.Generator().manual_seed(0)
+    rows = 1 + 0.05 * torch.rand(48, 16, generator=generator)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        encode = FITS["nmf"](rows**3 + 1e-3, 30, 0)
-        encode(rows * 1e4)
+        FITS["nmf"](rows, 8, 0)(rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_without_anything_in_them_have_empty_or_equal_codes(kind):
+    """Those of a closed gate are zeros."""
+    rows = torch.zeros(20, FEATURES)
+    codes, _ = FITS[kind](rows, DIMS, 0, **OPTIONS[kind] | ({} if kind == "nmf" else {"steps": 5}))(
+        rows
+    )
+    assert codes.shape == (20, DIMS)
+    assert torch.equal(codes, codes[:1].expand_as(codes))
 
 
 def test_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):
