@@ -200,7 +200,8 @@ def _check_printed(config: ComparisonConfig, jobs: tuple[Job, ...]) -> None:
         return
     with prefix_errors("printed"):
         for method in {**config.printed.methods, **config.printed.unpublished}:
-            _recipe(config, method)
+            if method not in config.controls:
+                _recipe(config, method)
     for job in jobs:
         for key in config.printed.unpublished.get(job.method, []):
             if OmegaConf.select(job.cfg, key) is None:

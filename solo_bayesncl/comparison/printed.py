@@ -15,7 +15,7 @@ def beside_printed(plan: Plan, summary: dict[str, dict[str, Any]]) -> dict[str, 
     """What `comparison.json` holds of printed results, None where the comparison names none.
 
     Args:
-        plan: of the comparison; methods that it does not compare are left out.
+        plan: of the comparison; methods and controls that it does not compare are left out.
         summary: method -> metric key -> mean and interval, of `statistics.compare`.
 
     Returns:
@@ -28,7 +28,7 @@ def beside_printed(plan: Plan, summary: dict[str, dict[str, Any]]) -> dict[str, 
     rows = [
         _row(metric, method, printed, summary[method].get(metric.key) or interval([]))
         for metric in METRICS
-        for method in plan.methods
+        for method in (*plan.methods, *plan.controls)
         if (printed := metric.of(plan.printed.methods.get(method, {}))) is not None
     ]
     return {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from compare_runs import arguments, comparison
+from test_divergence import NAN_LOSS
 
 from solo_bayesncl.__main__ import main
 
@@ -95,6 +96,17 @@ def test_control_is_fitted_again_to_a_run_that_has_changed(images, copy, change,
     assert run_alone(images, copy, "ncl", *options) == 0
     assert run_alone(images, copy, "parts", *options) == 0
     assert not stamps(copy, "parts").items() & control.items()
+
+
+def test_control_of_a_run_that_diverged_is_left_out_and_the_others_are_fitted(
+    images, tmp_path, capsys
+):
+    hot = f"++variants={{hot: {{recipe: ncl, overrides: ['{NAN_LOSS}']}}}}"
+    controls = "controls={of_hot:{of:hot,kind:nmf},parts:{of:ncl,kind:nmf}}"
+    assert main(arguments(images, tmp_path, *RUN, "methods=[hot,ncl]", hot, controls)) == 2
+    assert "hot, seed 0. Lower optimizer.lr" in capsys.readouterr().err.splitlines()[-1]
+    evaluated = {path.parts[-3] for path in tmp_path.glob("runs/*/*/evaluation.json")}
+    assert evaluated == {"ncl", "parts"}
 
 
 @pytest.mark.parametrize(

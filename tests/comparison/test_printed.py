@@ -211,3 +211,16 @@ def test_methods_that_are_not_compared_and_metrics_that_are_undefined_have_no_di
     assert (first[1], first[3]) == ("ncl", "10.0 % (1 of 2 seeds)")
     assert first[4].endswith(" points")
     assert (second[1], *second[3:]) == ("bayesncl", "–", "–")
+
+
+def test_printed_results_can_be_those_of_controls(plan):
+    _, plan = plan
+    record = {"codes": {"semantic_consistency": 0.25}}
+    printed = plan.printed.model_copy(update={"methods": {"sparse": record}})
+    plan = replace(plan, methods=("ncl",), controls=("sparse",), printed=printed)
+    measured = {"codes": {"semantic_consistency": 0.5}}
+    result = compare({"ncl": {0: measured}, "sparse": {0: measured}})
+    result["printed"] = beside_printed(plan, result["summary"])
+    assert printed_rows(result) == [
+        ["semantic consistency", "sparse", "25.0 %", "50.0 %", "+25.0 points"]
+    ]
