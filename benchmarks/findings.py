@@ -53,6 +53,7 @@ AT_EQUAL_LENGTH = {
     "weighted at equal kNN": "equal_knn.weighted_consistency",
 }
 DIFFERENCES = {
+    "consistency, as trained": "codes.semantic_consistency",
     "chance-adjusted, as trained": "codes.adjusted_consistency",
     "at 3": "code_lengths.3.adjusted_consistency",
     "at equal kNN": "equal_knn.adjusted_consistency",

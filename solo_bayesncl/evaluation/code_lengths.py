@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from solo_bayesncl.evaluation import probes
@@ -69,11 +70,14 @@ def at_code_lengths(
         length that is not reached, or for codes that are not finite.
     """
     probe = probes.WarmStartedProbe()
+    # Of short codes, many are equal. Those nearest to a query would be the first ones, and images
+    # are in the order of their classes.
+    order = torch.randperm(len(train_codes), generator=torch.Generator().manual_seed(0))
 
     def measured(threshold: float) -> dict[str, Any]:
         train, val = apply_cut(train_codes, threshold), apply_cut(val_codes, threshold)
         neighbours = Neighbours({"codes": val}, val_labels.cpu())
-        neighbours.update({"codes": train}, train_labels.cpu())
+        neighbours.update({"codes": train[order.to(train.device)]}, train_labels.cpu()[order])
         return {
             "threshold": threshold,
             **with_null(val, val_labels, formulas=_numbers_of),

@@ -70,8 +70,8 @@ def code_threshold(run: Run, code_length: float) -> float:
                 ) from error
             data = list(known)[-1]
             _logger.warning(
-                "code_length=%g: the training images of %s are not here; its threshold was found "
-                "on those of %s.", code_length, run.folder, data,
+                "code_length=%g: the training images of %s cannot be encoded: %s The threshold is "
+                "the one that was found on those of %s.", code_length, run.folder, error, data,
             )  # fmt: skip
         else:
             known[data] = threshold_of(codes, code_length)
@@ -155,14 +155,16 @@ def _training_loader(cfg: DictConfig) -> DataLoader:
 def _evaluated(run: Run, code_length: float) -> dict[str, float]:
     """Data -> threshold, of the evaluation of this checkpoint, if that has this length.
 
-    A comparison keeps it two folders above the run's.
+    A comparison keeps it two folders above the run's, where it may be that of another run.
     """
     length = str(float(code_length)).removesuffix(".0")
-    for folder in (run.folder, run.folder.resolve().parent.parent):
+    checkpoint = run.folder.resolve() / run.checkpoint.name
+    for folder, depth in ((run.folder, 1), (checkpoint.parent.parent.parent, 3)):
         try:
             evaluation = files.read_json(folder / "evaluation.json")
             threshold = evaluation["code_lengths"][length]["threshold"]
-            is_of_run = Path(evaluation["checkpoint"]).name == run.checkpoint.name
+            of_checkpoint = Path(evaluation["checkpoint"]).parts[-depth:]
+            is_of_run = of_checkpoint == checkpoint.parts[-depth:]
             if is_of_run and "codes" not in evaluation["not_finite"]:
                 return {evaluation["data"]: threshold or 0.0}  # None where it is not reached
         except (InputError, KeyError, TypeError):  # damaged, older or, a TypeError, none

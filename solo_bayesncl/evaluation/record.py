@@ -37,6 +37,7 @@ def evaluation_of(model: EvaluatedModel) -> dict[str, Any]:
         "reference": model.options.reference or "the model's own backbone",
         "device": device_name(model.options.torch_device),
         "precision": model.precision,
+        "quick": model.options.quick,
         "skipped_images": {
             "number": len(model.unreadable.reasons),
             "first": list(model.unreadable.reasons)[:NAMED],

@@ -5,6 +5,7 @@ it is least sure of. Only at equal length does a difference belong to the method
 """
 
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from torch import Tensor
@@ -61,8 +62,8 @@ def cut_thresholds(reference: Tensor, lengths: Sequence[float]) -> list[float]:
     """`cut_threshold` for several lengths, for the price of one."""
     magnitudes = check_features(reference, "reference").abs().flatten()
     for length in lengths:
-        if not length > 0:
-            raise InputError(f"length={length}: give a number above 0.")
+        if not 0 < length < inf:
+            raise InputError(f"length={length}: give a finite number above 0.")
     ranks = [int(length * len(reference)) for length in lengths]
     largest = magnitudes.topk(min(max(ranks) + 1, len(magnitudes))).values
     return [_threshold(largest, rank) for rank in ranks]
@@ -88,4 +89,7 @@ def apply_cut(codes: Tensor, threshold: float) -> Tensor:
         >>> apply_cut(torch.tensor([[0.6, 0.8, 0.0]]), threshold=0.7)
         tensor([[0., 1., 0.]])
     """
-    return torch.nn.functional.normalize(codes * (codes.abs() > threshold), dim=-1)
+    kept = codes * (codes.abs() > threshold)
+    # in float16, the bound that keeps an empty row from being divided by 0 would be 0 itself
+    exact = kept.to(torch.promote_types(kept.dtype, torch.float32))
+    return torch.nn.functional.normalize(exact, dim=-1).to(codes.dtype)

@@ -23,12 +23,18 @@ def _formatted(value: float | None, unit: str, sign: str, suffix: str) -> str:
     if value is None or value != value:
         return MISSING
     if unit in PERCENT:
-        text = f"{PERCENT[unit] * value:{sign}.1f}{suffix}"
+        number = PERCENT[unit] * value
+        text = f"{number:{sign}.1f}{suffix}" if sign else f"{_fixed(number, 1)}{suffix}"
     elif unit == "count":
         text = f"{value:{sign}.{0 if value == round(value) and not sign else 1}f}"
     else:  # two decimals, or three significant digits of small numbers
         text = f"{value:{sign}{'.2f' if abs(value) >= 0.1 or value == 0 else '.3g'}}"
     return text.replace("-", MINUS)
+
+
+def _fixed(value: float, places: int) -> str:
+    """A number with so many decimals, without the minus of -0.0."""
+    return f"{round(value, places) + 0.0:.{places}f}"
 
 
 def formatted_interval(low: float | None, high: float | None, unit: str) -> str:
@@ -57,7 +63,7 @@ def formatted_summary(
         scale, suffix = PERCENT.get(unit, 1), " %" if unit in PERCENT else ""
         places = 1 if suffix or abs(mean) >= 10 else 2 if abs(mean) >= 0.1 else 4
         mean, sd, low, high = (
-            f"{scale * summary[name]:.{places}f}" for name in ("mean", "sd", "low", "high")
+            _fixed(scale * summary[name], places) for name in ("mean", "sd", "low", "high")
         )
         interval = f" [{low}, {high}]" if intervals else ""
         text = f"{mean} ± {sd}{suffix}{interval}".replace("-", MINUS)

@@ -110,6 +110,8 @@ def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
         f"{run.heading}: {w}" for run in runs for w in run.evaluation.get("warnings", [])
     ]:
         facts["Warnings"] = " ".join(warnings)
+    if any(run.evaluation.get("quick") for run in runs):
+        facts["Linear probes of the codes"] = "left out (quick)"
     cuts = [
         f"codes cut to length {table['code_length']:g}, entries above {table['code_threshold']:.3g}"
         for run in runs

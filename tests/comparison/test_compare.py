@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -107,12 +108,13 @@ def test_what_is_trained_is_only_evaluated_again(compared, images, tmp_path, cap
 
 
 def test_measured_comparison_has_the_same_numbers_and_no_other_files(
-    compared, images, tmp_path, monkeypatch, capsys
+    compared, images, tmp_path, monkeypatch, capsys, request
 ):
     from solo_bayesncl.comparison import estimate
 
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+    # not below tmp_path: the sockets of loader processes, which are here, need a short path
+    temporary = Path(tempfile.mkdtemp())
+    request.addfinalizer(partial(shutil.rmtree, temporary))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.setattr(estimate, "LONG", 0)  # it is long enough to be measured
     out = tmp_path / "out"

@@ -76,6 +76,17 @@ def test_page_and_output_say_which_numbers_are_of_cut_codes(run, images, tmp_pat
     assert f"{active[0].value:.3f}" in printed
 
 
+def test_quick_evaluation_and_its_page_say_that_probes_are_left_out(run, tmp_path):
+    assert main(["explain", str(run), "--quick", "--out", str(tmp_path)]) == 0
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["quick"]
+    as_trained = evaluation["code_lengths"]["as_trained"]
+    assert as_trained["probe"] is evaluation["accuracy"]["probe_codes"] is None
+    assert as_trained["knn"] == evaluation["accuracy"]["knn_codes"]
+    assert set(evaluation["feature_selection"].values()) == {None}
+    assert "<dd>left out (quick)</dd>" in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize("length", ["0", "nan"])
 def test_length_that_is_not_above_zero_is_refused(run, tmp_path, capsys, length):
     assert main(["explain", str(run), "--code-length", length, "--out", str(tmp_path / "a")]) == 2

@@ -105,13 +105,16 @@ def test_gradients_flow_through_what_is_kept_alone():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_dtype_is_kept(dtype):
-    assert metrics.cut(random_codes().to(dtype), 2).dtype == dtype
+def test_dtype_is_kept_and_so_are_empty_rows(dtype):
+    codes = metrics.cut(random_codes().to(dtype), 0.8)
+    assert codes.dtype == dtype
+    assert (codes == 0).all(dim=1).any()
+    assert codes.isfinite().all()
 
 
-@pytest.mark.parametrize("length", [0, -1, float("nan")])
-def test_length_that_is_not_positive_is_refused(length):
-    with pytest.raises(InputError, match=f"length={length}: give a number above 0"):
+@pytest.mark.parametrize("length", [0, -1, float("nan"), float("inf")])
+def test_length_that_is_not_positive_and_finite_is_refused(length):
+    with pytest.raises(InputError, match=f"length={length}: give a finite number above 0"):
         metrics.cut(random_codes(), length)
 
 

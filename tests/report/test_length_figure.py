@@ -40,6 +40,22 @@ def test_length_that_some_seeds_do_not_reach_is_left_out():
     assert line.get_xdata() == pytest.approx([80.5, 70.5, 50.5])
 
 
+def test_labels_do_not_touch():
+    """Two methods whose codes of length 16 lie side by side, little apart."""
+    runs = {}
+    for method, shift in (("ncl", 0.0), ("bayesncl", 2.5)):
+        run = {"codes": {"non_negative_ratio": 1.0}, "code_lengths": {}}
+        for length, knn in (("as_trained", 80), ("16", 60), ("1", 20)):
+            row = {"knn": knn + shift, "adjusted_consistency": 1 - knn / 100}
+            run["code_lengths"][length] = row
+        runs[method] = {0: run}
+    axes = panel(runs)
+    axes.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 2
+    assert not boxes[0].overlaps(boxes[1])
+
+
 def test_intervals_do_not_widen_the_figure():
     """Of two seeds, they are 12.7 standard errors to each side."""
     axes = panel({"ncl": {0: evaluation(0), 1: evaluation(1)}})

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from solo_bayesncl.comparison.statistics import compare
 from solo_bayesncl.report import tables
+from solo_bayesncl.report.formats import formatted, formatted_difference, formatted_summary
 
 
 def evaluation(consistency):
@@ -62,3 +63,11 @@ def test_lengths_of_an_evaluation_are_its_columns():
     heading, row = (next(line for line in lines if word in line) for word in ("as trained", "adj"))
     assert heading.split() == ["3", "16", "as", "trained"]
     assert row.replace("chance-adjusted consistency", "").split() == ["30.0", "%", "–", "30.0", "%"]
+
+
+def test_a_value_that_rounds_to_zero_has_no_sign_and_a_difference_keeps_its_own():
+    assert formatted(-0.0002, "share") == "0.0 %"
+    assert formatted(-0.002, "share") == "−0.2 %"
+    summary = {"n": 3, "mean": -0.0002, "sd": 0.0001, "low": -0.0004, "high": 0.0001}
+    assert formatted_summary(summary, "share") == "0.0 ± 0.0 % [0.0, 0.0]"
+    assert formatted_difference(-0.0002, "share") == "−0.0 points"

@@ -153,7 +153,7 @@ def test_threshold_is_that_of_the_evaluation(run, threshold):
         path.write_text(content)
 
 
-def test_comparison_s_evaluation_lies_above_the_run(trained, tmp_path):
+def test_comparison_s_evaluation_lies_above_the_run(trained, threshold, tmp_path):
     run = shutil.copytree(trained, tmp_path / "seed-0/bayesncl/offline-a")
     checkpoint, data = next(run.glob("*.ckpt")), json.loads((run / "args.json").read_text())["data"]
     evaluation = {
@@ -162,8 +162,12 @@ def test_comparison_s_evaluation_lies_above_the_run(trained, tmp_path):
         "not_finite": [],
         "code_lengths": {"2": {"threshold": 0.5}},
     }
-    (tmp_path / "seed-0/evaluation.json").write_text(json.dumps(evaluation))
+    path = tmp_path / "seed-0/evaluation.json"
+    path.write_text(json.dumps(evaluation))
     assert solo_bayesncl.load_encoder(run, code_length=2).code_threshold == 0.5
+    # solo-learn's own script can give the checkpoints of all runs the same name
+    edited(path, checkpoint=f"/seed-0/bayesncl/offline-b/{checkpoint.name}")
+    assert solo_bayesncl.load_encoder(run, code_length=2).code_threshold == threshold
 
 
 def test_without_data_the_message_names_the_command_that_stores_a_threshold(
@@ -177,7 +181,8 @@ def test_without_data_the_message_names_the_command_that_stores_a_threshold(
     assert str(caught.value).endswith(f"solo-bayesncl {command}")
     assert main(command.replace("DIR", str(images)).split()) == 0
     assert solo_bayesncl.load_encoder(run, code_length=2).code_threshold == threshold
-    assert f"its threshold was found on those of {images}" in warnings.text
+    assert "/gone/train does not exist" in warnings.text
+    assert f"the one that was found on those of {images}" in warnings.text
 
 
 def test_images_without_labels_are_enough(run, images, threshold, tmp_path):

@@ -15,8 +15,8 @@ CONSISTENCIES = {
     "adjusted_consistency": "chance-adjusted consistency",
     "weighted_consistency": "consistency weighted by active samples",
 }
-# of a label, in points: above its marker, and free of other markers and labels
-LABEL_OFFSET, LABEL_SPACE = 7, 6
+# of a label of two digits, in points: how far above its marker, width and height
+LABEL_OFFSET, LABEL_SIZE = 7, (9, 6)
 
 # length, and summaries over seeds of kNN (x) and consistency (y), as in `comparison.json`
 Point = dict[str, Any]
@@ -83,7 +83,7 @@ def _label_lengths(axes: Axes, points: list[Point]) -> None:
     for point, marker in zip(points, markers, strict=True):
         place = marker + np.array((0, LABEL_OFFSET))
         if point["length"] == AS_TRAINED or any(
-            np.hypot(*(place - other)) < LABEL_SPACE for other in taken if other is not marker
+            (abs(place - other) < LABEL_SIZE).all() for other in taken
         ):
             continue
         taken.append(place)
