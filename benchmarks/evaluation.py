@@ -150,15 +150,21 @@ def time_rows(run: Path, options: Options, rounds: int, clock: Callable[[], floa
         shares.append(100 * (seconds["reading"] + seconds["model"]) / whole)
         parts.append(seconds | {"the rest, metrics": whole - sum(seconds.values())})
 
-    steps = {"plain": plain, "evaluate": evaluate}
+    def quick() -> None:
+        _evaluate(run, replace(options, quick=True))
+
+    steps = {"plain": plain, "evaluate": evaluate, "quick": quick}
     times = alternate(steps, rounds=rounds, warmup=0, clock=clock)
     medians = {name: statistics.median(part[name] for part in parts) for name in parts[0]}
     note = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in medians.items())
-    pass_s, whole_s = (statistics.median(times[name]) for name in steps)
+    pass_s, whole_s, quick_s = (statistics.median(times[name]) for name in steps)
     relative, spread = ratio(times["evaluate"], times["plain"])
+    quick_relative, quick_spread = ratio(times["quick"], times["plain"])
     return [
         Row(f"{stem}: evaluation / pass of the images", relative, spread, 1.25,
             note=f"{whole_s:.1f} s / {pass_s:.1f} s"),
+        Row(f"{stem}: evaluation with --quick / pass of the images", quick_relative, quick_spread,
+            1.25, note=f"{quick_s:.1f} s / {pass_s:.1f} s"),
         Row(f"{stem}: share of model and reading in the evaluation", statistics.median(shares),
             quartiles(shares), 85, at_most=False, unit="%", note=note),
     ]  # fmt: skip
