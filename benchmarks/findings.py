@@ -30,7 +30,12 @@ EMPTY_ROWS = "empty-rows"
 KINDS = ("as trained", "at equal length", "differences")
 REFERENCE = "ncl"
 # figures of a comparison that the page shows
-FIGURES = {**dict.fromkeys(SETS, ("lengths", "gate")), EMPTY_ROWS: ("curves",)}
+FIGURES = {
+    "characters": ("lengths", "gate"),
+    "digits": ("lengths",),
+    "emoji": ("lengths",),
+    EMPTY_ROWS: ("curves",),
+}
 
 # heading of a column -> metric of comparison.json
 AS_TRAINED = {
