@@ -17,7 +17,7 @@ from solo_bayesncl.evaluation.record import FORMAT
 WRITTEN = Path(__file__).parent / "old_runs"
 RUNS = {"1.0.2": "solo_learn_1_0_2", "main": "solo_learn_main"}
 # by formats 5 and 7 of `evaluation.json`
-ADDED = {"skipped_images", "code_lengths", "code_length", "code_threshold"}
+ADDED = {"skipped_images", "quick", "code_lengths", "code_length", "code_threshold"}
 # percent of the 60 images: one or two near a decision boundary may fall on its other side elsewhere
 OF_IMAGES = {"accuracy", "feature_selection"}
 TWO_IMAGES = 2 * 100 / 60

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, LENGTHS
+from solo_bayesncl.evaluation.lengths import AS_TRAINED, LENGTHS
 
 Evaluation = dict[str, Any]
 Points = list[tuple[float, float]]  # (kNN accuracy, consistency), from long codes to short ones

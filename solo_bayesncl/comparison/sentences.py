@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from solo_bayesncl.comparison.statistics import CONFIDENCE, SEEDS_TO_JUDGE, Evaluations
-from solo_bayesncl.evaluation.code_lengths import HEADLINE_LENGTH, LENGTHS
+from solo_bayesncl.evaluation.lengths import HEADLINE_LENGTH, LENGTHS
 from solo_bayesncl.report.formats import formatted, formatted_difference, formatted_interval
 
 CODE_LENGTH = "codes.code_length"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from solo_bayesncl.evaluation import probes
 from solo_bayesncl.evaluation.guarded import all_nan, with_null
+from solo_bayesncl.evaluation.lengths import AS_TRAINED
 from solo_bayesncl.evaluation.neighbours import Neighbours
 from solo_bayesncl.evaluation.training_split import TrainingSplit
 from solo_bayesncl.metrics.activity import active_dims_of, code_length_of
@@ -20,11 +21,6 @@ from solo_bayesncl.metrics.consistency import (
 )
 from solo_bayesncl.metrics.lengths import apply_cut, cut_thresholds
 from solo_bayesncl.metrics.statistics import Statistics
-
-LENGTHS = (1, 2, 3, 4, 8, 16)
-# what a comparison shows beside the codes as trained
-HEADLINE_LENGTH = 3
-AS_TRAINED = "as_trained"
 
 _FORMULAS = {
     "semantic_consistency": semantic_consistency_of,

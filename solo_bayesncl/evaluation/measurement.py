@@ -8,9 +8,10 @@ from torch import Tensor
 
 from solo_bayesncl import metrics
 from solo_bayesncl.evaluation import probes
-from solo_bayesncl.evaluation.code_lengths import LENGTHS, at_code_lengths, thresholds_of
+from solo_bayesncl.evaluation.code_lengths import at_code_lengths, thresholds_of
 from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 from solo_bayesncl.evaluation.guarded import all_nan, nan_unless_finite, with_null
+from solo_bayesncl.evaluation.lengths import LENGTHS
 from solo_bayesncl.metrics.retrieval import retrieval_metrics
 from solo_bayesncl.metrics.summary import class_based_summary_of, summary_of
 

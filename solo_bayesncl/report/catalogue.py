@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
-from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, HEADLINE_LENGTH, LENGTHS
+from solo_bayesncl.evaluation.lengths import AS_TRAINED, HEADLINE_LENGTH, LENGTHS
 
 SPACES = {
     "backbone": "backbone features",

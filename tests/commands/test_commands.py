@@ -248,6 +248,7 @@ def test_quick_evaluation_leaves_out_the_linear_probes_of_the_codes_alone(traine
         probes = [result["accuracy"].pop("probe_codes"), *result.pop("feature_selection").values()]
         probes += [numbers.pop("probe") for numbers in result["code_lengths"].values()]
         assert any(accuracy is not None for accuracy in probes) == (result is whole)
+        assert result.pop("quick") == (result is quick)
     assert quick == whole
 
 

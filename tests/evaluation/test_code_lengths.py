@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from solo_bayesncl import metrics
 from solo_bayesncl.evaluation import probes
-from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, at_code_lengths, thresholds_of
+from solo_bayesncl.evaluation.code_lengths import at_code_lengths, thresholds_of
+from solo_bayesncl.evaluation.lengths import AS_TRAINED
 from solo_bayesncl.evaluation.neighbours import Neighbours
 from solo_bayesncl.evaluation.training_split import TrainingSplit
 

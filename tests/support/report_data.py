@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from solo_bayesncl.comparison.sentences import sentences
 from solo_bayesncl.comparison.statistics import compare
-from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, LENGTHS
+from solo_bayesncl.evaluation.lengths import AS_TRAINED, LENGTHS
 from solo_bayesncl.metrics import (
     apply_cut,
     cut_threshold,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from solo_bayesncl.evaluation.code_lengths import AS_TRAINED, LENGTHS
+from solo_bayesncl.evaluation.lengths import AS_TRAINED, LENGTHS
 from solo_bayesncl.report.figures.style import MUTED, Panel, percent_ticks, set_unit, styles
 from solo_bayesncl.report.run import Comparison, Runs
 
