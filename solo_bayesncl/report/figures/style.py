@@ -114,6 +114,7 @@ def set_methods(axes: Axes, methods: Sequence[str]) -> None:
     """The x-axis has a place for each method."""
     axes.set_xticks(range(len(methods)), [literal(method) for method in methods])
     if len(methods) > 4 or max(map(len, methods)) > 10:
-        axes.tick_params(axis="x", labelrotation=25)
+        for label in axes.get_xticklabels():
+            label.set(rotation=35, horizontalalignment="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(methods) - 0.4)
     axes.grid(visible=False, axis="x")
