@@ -140,7 +140,7 @@ def _run_control(job: Job) -> None:
     (job.folder / RECORD).unlink(missing_ok=True)
     inputs = _inputs(job)
     with prefix_arguments("evaluation."):
-        model = fit_control(_encode(job.base, base), job.method, job.control, job.seed)
+        model = fit_control(_encode(job.base, base), job.method, job.seed, **job.control)
         findings = Findings.of(model)
     settings = OmegaConf.to_container(model.run.cfg, resolve=True)
     _write(job, findings, settings | {"name": job.method, "control": job.control})

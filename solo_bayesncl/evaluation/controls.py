@@ -6,7 +6,7 @@ A control is evaluated as the model is, with its codes in place of the model's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import nan
@@ -25,40 +25,45 @@ from solo_bayesncl.evaluation.training_split import SPACES, TrainingSplit
 
 _logger = logging.getLogger(__name__)
 
-# settings that are not arguments of a kind's function
-_COMMON = ("of", "kind", "space", "dims")
-
 
 def fit_control(
-    model: EvaluatedModel, name: str, settings: Mapping[str, Any], seed: int
+    model: EvaluatedModel,
+    name: str,
+    seed: int,
+    *,
+    of: str,
+    kind: str,
+    space: str,
+    dims: int | None,
+    **options: Any,
 ) -> EvaluatedModel:
     """Fits a dictionary to the training rows that probes use, and encodes both splits with it.
 
     Args:
         model: the trained model, which stays as it is.
         name: of the control.
-        settings: `of`, the model's name; `kind`, a key of `FITS`; `space`, the key of `SPACES` that
-            it reads; `dims` of its codes, None for the default; the options of its kind.
         seed: of the fit.
+        of: name of the model.
+        kind: key of `FITS`.
+        space: key of `SPACES` that it reads.
+        dims: of its codes, None for the default.
+        options: of the function of its kind.
 
     Returns:
         The model with the control's codes, of unit length, in place of its own, and without a gate.
         Their nearest neighbours are sought among those training rows. The online classifier is
         undefined, as it is not the control's.
     """
-    output, options = SPACES[settings["space"]], dict(settings)
-    for key in _COMMON:
-        del options[key]
-    rows, val_rows = getattr(model.train, output), getattr(model.val, output)
-    dims = settings["dims"] or _default_dims(settings["kind"], model.val.codes, rows)
-    fit = partial(FITS[settings["kind"]], dims=dims, seed=seed, **options)
+    rows, val_rows = (getattr(split, SPACES[space]) for split in (model.train, model.val))
+    dims = dims or _default_dims(kind, model.val.codes, rows)
+    fit = partial(FITS[kind], dims=dims, seed=seed, **options)
     codes, val_codes = (torch.full((len(split), dims), nan) for split in (rows, val_rows))
     explained = nan
     if probes.are_finite(rows, val_rows):
         codes, val_codes, explained = model.on_device(partial(_encode, fit), rows, val_rows)
     _logger.info(
         "%s: %d dimensions explain %.0f %% of the variance in %s of %s",
-        *(name, dims, 100 * explained, settings["space"], settings["of"]),
+        *(name, dims, 100 * explained, space, of),
     )
     return replace(
         model,
@@ -66,8 +71,9 @@ def fit_control(
         train=_with_codes(model, codes, val_codes),
         classifier_fits=False,
         control={
-            **{"name": name, **settings, "dims": dims},
-            "library": library_of(settings["kind"]),
+            **{"name": name, "of": of, "kind": kind, "space": space, "dims": dims},
+            **options,
+            "library": library_of(kind),
             "explained_variance": explained,
         },
     )

@@ -36,7 +36,7 @@ def model(images, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(model):
-    return fit_control(model, "parts", NMF, seed=0)
+    return fit_control(model, "parts", seed=0, **NMF)
 
 
 def test_codes_are_non_negative_of_unit_length_and_without_a_gate(model, parts):
@@ -75,17 +75,17 @@ def test_record_tells_what_was_fitted(parts):
 @of_sae_lens
 def test_dimensions_are_as_many_as_those_of_the_model_or_as_given(model):
     topk = SAE | {"kind": "topk_sae", "k": 2}
-    assert fit_control(model, "sparse", topk, seed=0).val.codes.size(1) == 16
-    wide = fit_control(model, "sparse", topk | {"dims": 40}, seed=0)
+    assert fit_control(model, "sparse", seed=0, **topk).val.codes.size(1) == 16
+    wide = fit_control(model, "sparse", seed=0, **(topk | {"dims": 40}))
     assert wide.val.codes.size(1) == 40
     assert ((wide.val.codes > 0).sum(dim=1) <= 2).all()
 
 
 def test_control_reads_the_space_that_it_is_given(model):
     blind = replace(model, val=replace(model.val, feats=torch.zeros_like(model.val.feats)))
-    seeing = fit_control(blind, "parts", NMF | {"space": "codes"}, seed=0)
+    seeing = fit_control(blind, "parts", seed=0, **(NMF | {"space": "codes"}))
     assert seeing.control["explained_variance"] > 0.5
-    assert not fit_control(blind, "parts", NMF, seed=0).val.codes.any()
+    assert not fit_control(blind, "parts", seed=0, **NMF).val.codes.any()
 
 
 def test_nmf_of_the_codes_of_a_closed_gate_is_empty(model):
@@ -94,14 +94,14 @@ def test_nmf_of_the_codes_of_a_closed_gate_is_empty(model):
         train=replace(model.train, codes=torch.zeros_like(model.train.codes)),
         val=replace(model.val, codes=torch.zeros_like(model.val.codes)),
     )
-    control = fit_control(closed, "parts", NMF | {"space": "codes"}, seed=0)
+    control = fit_control(closed, "parts", seed=0, **(NMF | {"space": "codes"}))
     assert control.warnings == ["100% of the control's codes are empty."]
 
 
 def test_control_of_a_diverged_model_is_not_fitted(model):
     feats = torch.full_like(model.train.feats, torch.nan)
     train = replace(model.train, feats=feats, not_finite=frozenset({"backbone"}))
-    control = fit_control(replace(model, train=train), "parts", NMF, seed=0)
+    control = fit_control(replace(model, train=train), "parts", seed=0, **NMF)
     assert control.val.codes.isnan().all()
     assert "codes" in measure(control)["not_finite"]
     assert control.warnings[0].startswith("The model diverged")
@@ -120,6 +120,6 @@ def test_control_of_a_diverged_model_is_not_fitted(model):
     ],
 )  # fmt: skip
 def test_control_without_information_is_told_as_such(model, settings, warning):
-    control = fit_control(model, "a", SAE | settings, seed=0)
+    control = fit_control(model, "a", seed=0, **(SAE | settings))
     (told,) = control.warnings
     assert told.endswith(warning)
