@@ -51,7 +51,8 @@ def texts(browser, selector):
 
 
 def choose(browser, name, value):
-    """Sets a control as a person does."""
+    """Sets a control as a person does, who unfolds it first."""
+    browser.execute_script("document.getElementById('filters').open = true")
     if name in ("run", "preset"):
         find(browser, f"input[name={name}][value='{value}'] + span").click()
     elif name in ("sort", "order", "owner"):

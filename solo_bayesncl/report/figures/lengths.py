@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from solo_bayesncl.evaluation.lengths import AS_TRAINED, LENGTHS
 from solo_bayesncl.report.figures.style import MUTED, Panel, percent_ticks, set_unit, styles
@@ -63,6 +64,7 @@ def _draw_lines(axes: Axes, lines: dict[str, list[Point]], level: float | None) 
     if level is not None:
         axes.axvline(level, color=MUTED, linestyle=":", linewidth=1.2, zorder=1)
     axes.set_xlabel("kNN top-1, codes")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(percent_ticks("percent"))
     set_unit(axes, "share")
 
