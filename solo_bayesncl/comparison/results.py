@@ -98,13 +98,14 @@ def summarise(plan: Plan) -> tuple[dict[str, Any], list[RunReport]]:
         "runs": folders,
     }
     printed = beside_printed(plan, result["summary"])
+    notes = printed_sentences(printed)
     if printed is not None:
-        result["printed"] = printed
+        result["printed"] = {**printed, "notes": notes}
     result["highlights"] = highlights(result)
     result["warnings"] = [*warnings_of(result), *model_warnings(evaluations)]
     result["sentences"] = [
         *sentences(result),
-        *printed_sentences(printed),
+        *notes,
         *result["warnings"],
     ]
     return result, reports

@@ -24,18 +24,24 @@
 
   // browsers show titles to the mouse alone
   const tip = document.getElementById("tip");
-  function hide() { tip.hidden = true; }
-  document.addEventListener("focusin", ({ target }) => {
-    hide();
-    if (!target.title || !target.matches(":focus-visible")) return;
-    tip.textContent = target.title;
-    tip.hidden = false;
-    const box = target.getBoundingClientRect();
+  let owner = null;
+  function hide() { owner = null; tip.hidden = true; }
+  function place() {
+    if (!owner) return;
+    const box = owner.getBoundingClientRect();
     const below = box.bottom + tip.offsetHeight + 12 < innerHeight;
     tip.style.top = `${below ? box.bottom + 6 : box.top - tip.offsetHeight - 6}px`;
     tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
+  }
+  document.addEventListener("focusin", ({ target }) => {
+    hide();
+    if (!target.title || !target.matches(":focus-visible")) return;
+    owner = target;
+    tip.textContent = target.title;
+    tip.hidden = false;
+    place();
   });
   document.addEventListener("focusout", hide);
   document.addEventListener("keydown", ({ key }) => { if (key === "Escape") hide(); });
-  window.addEventListener("scroll", hide, { passive: true });
+  document.addEventListener("scroll", place, { capture: true, passive: true });
 })();

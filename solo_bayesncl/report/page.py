@@ -75,7 +75,8 @@ def write_page(
         methods=comparison["methods"] if comparison else list(by_label(runs)),
         comparison=comparison,
         highlights=(comparison or {}).get("highlights", []),
-        sentences=(comparison or {}).get("sentences", []),
+        sentences=_other_sentences(comparison),
+        printed_notes=_printed_notes(comparison),
         tables=tables,
         verdicts=page_tables.verdicts(comparison) if comparison else "",
         headline_caption=_headline_caption(comparison),
@@ -139,6 +140,18 @@ def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
     if cuts:
         facts["Dimensions are of"] = f"{listed(cuts)}; all other numbers are of codes as trained"
     return facts
+
+
+def _printed_notes(comparison: Comparison | None) -> list[str]:
+    return ((comparison or {}).get("printed") or {}).get("notes", [])
+
+
+def _other_sentences(comparison: Comparison | None) -> list[str]:
+    """Those on differences; warnings and notes on printed results have places of their own."""
+    if comparison is None:
+        return []
+    shown = {*_printed_notes(comparison), *comparison.get("warnings", [])}
+    return [sentence for sentence in comparison["sentences"] if sentence not in shown]
 
 
 def _warnings(runs: Runs, comparison: Comparison | None) -> list[str]:
