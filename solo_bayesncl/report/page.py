@@ -80,7 +80,7 @@ def write_page(
         tables=tables,
         verdicts=page_tables.verdicts(comparison) if comparison else "",
         headline_caption=_headline_caption(comparison),
-        hints=_hints(tables, settings, comparison),
+        hints=_hints(tables, settings, comparison) | _titles(runs, comparison),
         least_support=LEAST_SUPPORT,
         legend=styles(run.label for run in runs),
         figures={
@@ -192,6 +192,14 @@ def _hints(
     if "printed" in tables:
         hints["printed"] = f"{rows['printed']} values of {comparison['printed']['source']}"
     return hints
+
+
+def _titles(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
+    """What the panels of these figures show."""
+    return {
+        name: ", ".join(panel.title for panel in PANELS[name](runs, comparison))
+        for name in ("curves", "factors")
+    }
 
 
 def _definitions(

@@ -2,6 +2,7 @@
 
 from solo_bayesncl.comparison.statistics import compare
 from solo_bayesncl.report.headlines import headlines
+from solo_bayesncl.report.run import RunReport
 
 
 def evaluation(seed=0, consistency=0.2, length=12.4, cut=True):
@@ -56,6 +57,18 @@ def test_bars_lie_within_their_column_however_wide_the_interval():
     for cell in (cell for column in columns for cell in column.cells):
         low, mean, high = cell.bar
         assert 0 <= low <= mean <= high <= 100
+
+
+def test_value_of_some_seeds_says_of_how_many():
+    runs = {seed: evaluation(seed, cut=seed > 0) for seed in range(3)}
+    (at_length, *_) = headlines([], compare({"ncl": runs}))
+    assert at_length.cells[0].note == "2 of 3 seeds"
+
+
+def test_monosemanticity_says_who_judges():
+    run = {"codes": {"monosemanticity": 0.6}, "reference": "the model's own backbone"}
+    (column,) = headlines([RunReport("ncl", 0, run)], compare({"ncl": {0: run}}))
+    assert column.cells[0].note == "judged by the model's own backbone"
 
 
 def test_without_labels_other_numbers_take_their_place():

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from solo_bayesncl.evaluation.lengths import AS_TRAINED, LENGTHS
 from solo_bayesncl.report.figures.style import MUTED, Panel, percent_ticks, set_unit, styles
+from solo_bayesncl.report.meanings import meaning_of
 from solo_bayesncl.report.run import Comparison, Runs
 
 CONSISTENCIES = {
@@ -31,7 +32,8 @@ def length_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Panel]:
     for name, title in CONSISTENCIES.items():
         lines = {method: _points(summary, name) for method, summary in summaries.items()}
         if any(lines.values()):
-            yield Panel(title, partial(_draw_lines, lines=lines, level=max(levels, default=None)))
+            draw = partial(_draw_lines, lines=lines, level=max(levels, default=None))
+            yield Panel(title, draw, meaning_of(f"codes.{name}"))
 
 
 def _points(summary: dict[str, dict[str, Any]], name: str) -> list[Point]:
