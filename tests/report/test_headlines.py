@@ -57,6 +57,8 @@ def test_bars_lie_within_their_column_however_wide_the_interval():
     for cell in (cell for column in columns for cell in column.cells):
         low, mean, high = cell.bar
         assert 0 <= low <= mean <= high <= 100
+    # the interval of the larger one would take most of the scale, and means would not be told apart
+    assert [cell.bar[1] for cell in columns[1].cells][1] == 100
 
 
 def test_value_of_some_seeds_says_of_how_many():
