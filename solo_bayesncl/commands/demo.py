@@ -10,7 +10,16 @@ from solo_bayesncl.files import expand_home
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=expand_home, default=Path("demo"), metavar="DIR", help="default: demo"
+        "--images", type=expand_home, metavar="DIR",
+        help="your own images instead: a folder per class, or train and val with such folders, or "
+        "images without labels",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-images", type=int, metavar="N",
+        help="of --images, use about N at most, chosen at random (default: 5000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=expand_home, metavar="DIR", help="default: demo, or demo-DIR for --images DIR"
     )
     parser.add_argument(
         "--seeds", type=int, nargs="+", metavar="N", help="default: those of the recipe, 0 and 1"
@@ -24,8 +33,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--epochs {args.epochs}: give an integer of at least 1.")
     if args.seeds is not None and (min(args.seeds) < 0 or len(set(args.seeds)) < len(args.seeds)):
         raise InputError(f"--seeds {args.seeds}: give different integers of at least 0.")
+    if args.images is None and args.max_images is not None:
+        raise InputError(f"--max-images {args.max_images}: it is for --images DIR. Leave it out.")
     if adapters.find() is None:
         raise InputError(adapters.MISSING)
+    if args.images is not None:
+        return _run_on_own_images(args)
+    args.out = args.out or Path("demo")
 
     # slow to import: --help and wrong arguments do not wait
     from solo_bayesncl.commands import compare
@@ -41,5 +55,21 @@ def run(args: argparse.Namespace) -> int:
         cfg.seeds = args.seeds
     if args.epochs is not None:
         cfg.overrides += [f"max_epochs={args.epochs}"]
+    compare.compare(Plan.of(cfg))
+    return 0
+
+
+def _run_on_own_images(args: argparse.Namespace) -> int:
+    from solo_bayesncl.data import make_own_images  # imports torch
+
+    args.out = args.out or Path(f"demo-{args.images.resolve().name or 'images'}")
+    most = {} if args.max_images is None else {"most": args.max_images}
+    data = make_own_images(args.out, images=args.images, **most)
+
+    from solo_bayesncl.commands import compare  # imports solo-learn
+    from solo_bayesncl.comparison.own_images import own_images_comparison
+    from solo_bayesncl.comparison.plan import Plan
+
+    cfg = own_images_comparison(data, args.out, compare.FOLDER, args.seeds, args.epochs)
     compare.compare(Plan.of(cfg))
     return 0
