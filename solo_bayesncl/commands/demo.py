@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from solo_bayesncl import adapters
-from solo_bayesncl.errors import InputError
+from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.files import expand_home
 
 
@@ -60,9 +60,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_on_own_images(args: argparse.Namespace) -> int:
-    from solo_bayesncl.data import make_own_images  # imports torch
+    from solo_bayesncl.data.own_images import DATA, make_own_images  # imports torch
 
     args.out = args.out or Path(f"demo-{args.images.resolve().name or 'images'}")
+    if (args.out / "comparison").exists() and not (args.out / DATA).exists():
+        problem = " holds a comparison of other images. Give another folder, or delete this one."
+        raise ArgumentError("out", args.out, problem)
     most = {} if args.max_images is None else {"most": args.max_images}
     data = make_own_images(args.out, images=args.images, **most)
 

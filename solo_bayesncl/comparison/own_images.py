@@ -16,7 +16,7 @@ RECIPE = "own_images"  # of scripts/compare
 COMPARISON = "comparison"  # the folder in OUT
 BATCH_SIZE = 128
 # images that a run is trained on, each counted once an epoch: about a minute on two cores
-TRAINED_IMAGES = 100_000
+TRAINED_IMAGES = 50_000
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 200
 
 
@@ -51,7 +51,7 @@ def own_images_comparison(
         cfg.seeds = list(seeds)
     of = f" of {len(data.classes)} classes" if data.classes else ", without labels"
     _logger.info(
-        "%d images to train on and %d to validate on%s, in %s; %d epochs (--epochs changes that)",
+        "%d images to train on and %d to validate on%s, in %s. Epochs: %d (--epochs N changes it)",
         data.train_images, data.val_images, of, data.path, epochs,
     )  # fmt: skip
     return cfg

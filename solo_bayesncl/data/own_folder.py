@@ -71,6 +71,7 @@ def find_own_images(folder: Path) -> OwnFolder:
         for accepted in (_TRAIN, _VAL)
     )
     if train_name is None or val_name is None:
+        _require_classes(folder, names)
         root, classes = _classes(folder)
         return OwnFolder(classes, None, {"train": root})
     (train_root, train), (val_root, val) = (
@@ -113,6 +114,15 @@ def _classes(folder: Path) -> tuple[Path, Classes]:
     if left_out:
         _logger.info("%s: left out %s", folder, ", ".join(left_out))
     return folder, classes
+
+
+def _require_classes(folder: Path, names: dict[str, str]) -> None:
+    """Raises `InputError` for splits of which none, or each, is to be trained on."""
+    if len(names) > 1 and names.keys() <= {*_TRAIN, *_VAL}:
+        raise InputError(
+            f"{folder} holds the folders {', '.join(names.values())}, which are splits, not "
+            "classes. It needs train and one of val, valid, validation, test; or give one of them."
+        )
 
 
 def _require_same_kind(folder: Path, train: tuple[str, Classes], val: tuple[str, Classes]) -> None:

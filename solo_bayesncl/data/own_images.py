@@ -39,6 +39,7 @@ MAX_PIXELS = 2**28  # of an original, 1 GB with alpha; each thread holds one
 MAX_THREADS = 4
 VAL_SHARE = 0.25
 LEAST = {"train": 64, "val": 16}
+LEAST_IMAGES = 100  # that are enough for both, unless most classes have two images
 # on which both black and white drawings can be seen
 BACKGROUND = (128, 128, 128)
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -99,8 +100,8 @@ def make_own_images(
     """
     out, images = (Path(os.path.realpath(files.expand_home(folder))) for folder in (out, images))
     _require_apart(out, images)
-    if most < sum(LEAST.values()):
-        raise ArgumentError("max_images", most, f": give at least {sum(LEAST.values())}.")
+    if most < LEAST_IMAGES:
+        raise ArgumentError("max_images", most, f": give at least {LEAST_IMAGES}.")
     try:
         found = find_own_images(images)
         origin = {
@@ -120,7 +121,7 @@ def make_own_images(
         splits = _split(splits["train"], seed)
     by_split = {split: _named(of, found.root_of(split)) for split, of in splits.items()}
     counts = {split: len(of) for split, of in by_split.items()}
-    _require_enough(images, counts)
+    _require_enough(images, splits)
     if found.val is None:
         _link(out / SPLIT, by_split)
     settings = OwnSettings(
@@ -147,8 +148,15 @@ def _digest(found: OwnFolder) -> str:
     for split, classes in found.splits.items():
         for path in (path for paths in classes.values() for path in paths):
             name = path.relative_to(found.root_of(split))
-            digest.update(os.fsencode(f"{split}\0{name}\0{path.stat().st_size}\n"))
+            digest.update(os.fsencode(f"{split}\0{name}\0{_bytes_of(path)}\n"))
     return digest.hexdigest()
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a link to nothing: an image that cannot be read
+        return -1
 
 
 def _settings_of(out: Path, origin: dict[str, Any]) -> OwnSettings | None:
@@ -226,13 +234,24 @@ def _named(classes: Classes, root: Path) -> list[_Image]:
     return images
 
 
-def _require_enough(folder: Path, counts: dict[str, int]) -> None:
+def _require_enough(folder: Path, splits: dict[str, Classes]) -> None:
+    """Raises `InputError` for too few images that can be read, or too few classes of them."""
+    counts = {split: sum(map(len, classes.values())) for split, classes in splits.items()}
     if any(counts[split] < least for split, least in LEAST.items()):
         raise InputError(
             f"{folder} has {counts['train']} images to train on and {counts['val']} to validate "
-            f"on. The demo needs at least {LEAST['train']} and {LEAST['val']}: about "
-            f"{round(LEAST['train'] / (1 - VAL_SHARE))} where it makes the split."
+            f"on. The demo needs at least {LEAST['train']} and {LEAST['val']}: of {LEAST_IMAGES} images, "
+            "it makes such a split."
         )
+    trained = [name for name, paths in splits["train"].items() if paths]
+    validated = [name for name, paths in splits["val"].items() if paths]
+    if lacking := [name for name in validated if name not in trained]:
+        raise InputError(
+            f"{folder}: no image to train on can be read of {', '.join(lacking[:5])}. Repair these "
+            "images, or remove the class."
+        )
+    if len(splits["train"]) > 1 and len(trained) == 1:
+        raise InputError(f"{folder}: only images of {trained[0]} can be read. Repair the others.")
 
 
 def _link(out: Path, by_split: dict[str, list[_Image]]) -> None:
