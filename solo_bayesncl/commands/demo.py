@@ -1,4 +1,7 @@
-"""Data, a comparison of three methods over five seeds and its page, on a laptop in ten minutes."""
+"""A comparison of three methods over seeds and its page, on a laptop in ten minutes.
+
+On characters that it draws, or on someone's own images.
+"""
 
 import argparse
 from pathlib import Path
@@ -22,9 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=expand_home, metavar="DIR", help="default: demo, or demo-DIR for --images DIR"
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", metavar="N", help="default: those of the recipe, 0 to 4"
-    )
-    parser.add_argument("--epochs", type=int, metavar="N", help="default: the recipe's")
+        "--seeds", type=int, nargs="+", metavar="N",
+        help="default: 0 to 4, or 0 to 2 for --images DIR",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epochs", type=int, metavar="N",
+        help="default: the recipe's, or as many as ten minutes suffice for",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,19 +44,20 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--max-images {args.max_images}: it is for --images DIR. Leave it out.")
     if adapters.find() is None:
         raise InputError(adapters.MISSING)
-    if args.images is not None:
-        return _run_on_own_images(args)
-    args.out = args.out or Path("demo")
+    return _on_characters(args) if args.images is None else _on_own_images(args)
 
+
+def _on_characters(args: argparse.Namespace) -> int:
+    out = args.out or Path("demo")
     # slow to import: --help and wrong arguments do not wait
     from solo_bayesncl.commands import compare
     from solo_bayesncl.comparison.plan import Plan
     from solo_bayesncl.data import make_glyphs
     from solo_bayesncl.recipes.compose import compose_recipe
 
-    data = make_glyphs(args.out / "characters", size=16, val_size=3000)
+    data = make_glyphs(out / "characters", size=16, val_size=3000)
     cfg = compose_recipe(compare.FOLDER, "demo", [])
-    cfg.out = str(args.out / "comparison")
+    cfg.out = str(out / "comparison")
     cfg.overrides += [f"data.train_path={data.train_path}", f"data.val_path={data.val_path}"]
     if args.seeds is not None:
         cfg.seeds = args.seeds
@@ -59,20 +67,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_on_own_images(args: argparse.Namespace) -> int:
-    from solo_bayesncl.data.own_images import DATA, make_own_images  # imports torch
+def _on_own_images(args: argparse.Namespace) -> int:
+    out = args.out or Path(f"demo-{args.images.resolve().name or 'images'}")
+    # slow to import, as above
+    from solo_bayesncl.data.own_images import DATA, MAX_IMAGES, make_own_images
 
-    args.out = args.out or Path(f"demo-{args.images.resolve().name or 'images'}")
-    if (args.out / "comparison").exists() and not (args.out / DATA).exists():
+    if (out / "comparison").exists() and not (out / DATA).exists():
         problem = " holds a comparison of other images. Give another folder, or delete this one."
-        raise ArgumentError("out", args.out, problem)
-    most = {} if args.max_images is None else {"most": args.max_images}
-    data = make_own_images(args.out, images=args.images, **most)
-
-    from solo_bayesncl.commands import compare  # imports solo-learn
+        raise ArgumentError("out", out, problem)
+    data = make_own_images(
+        out, images=args.images, most=MAX_IMAGES if args.max_images is None else args.max_images
+    )
+    # slower: not before the images are known to be usable
+    from solo_bayesncl.commands import compare
     from solo_bayesncl.comparison.own_images import own_images_comparison
     from solo_bayesncl.comparison.plan import Plan
 
-    cfg = own_images_comparison(data, args.out, compare.FOLDER, args.seeds, args.epochs)
+    cfg = own_images_comparison(data, out, compare.FOLDER, args.seeds, args.epochs)
     compare.compare(Plan.of(cfg))
     return 0

@@ -15,8 +15,9 @@ _logger = logging.getLogger(__name__)
 RECIPE = "own_images"  # of scripts/compare
 COMPARISON = "comparison"  # the folder in OUT
 BATCH_SIZE = 128
-# images that a run is trained on, each counted once an epoch: about a minute on two cores
-TRAINED_IMAGES = 50_000
+# images that a run is trained on, each counted once an epoch
+TRAINED_IMAGES = 75_000
+IMAGES_PER_MINUTE = 60_000  # of all runs, on two cores
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 200
 
 
@@ -34,7 +35,7 @@ def own_images_comparison(
         out: folder to write to.
         folder: of the recipes of comparisons.
         seeds: None for those of the recipe.
-        epochs: None for as many as nine runs take ten minutes for, on two cores.
+        epochs: None for as many as nine runs do in about ten minutes on two cores.
     """
     epochs = epochs or epochs_for(data.train_images)
     cfg = compose_recipe(folder, RECIPE, [f"out={quote(str(out / COMPARISON))}"])
@@ -49,12 +50,21 @@ def own_images_comparison(
     ]
     if seeds is not None:
         cfg.seeds = list(seeds)
-    of = f" of {len(data.classes)} classes" if data.classes else ", without labels"
-    _logger.info(
-        "%d images to train on and %d to validate on%s, in %s. Epochs: %d (--epochs N changes it)",
-        data.train_images, data.val_images, of, data.path, epochs,
-    )  # fmt: skip
+    _log_size(data, epochs, runs=len(cfg.methods) * len(cfg.seeds))
     return cfg
+
+
+def _log_size(data: Summary, epochs: int, runs: int) -> None:
+    of = f" of {len(data.classes)} classes" if data.classes else ", without labels"
+    minutes = runs * epochs * data.train_images / IMAGES_PER_MINUTE
+    _logger.info(
+        "%d images to train on and %d to validate on%s, in %s",
+        data.train_images, data.val_images, of, data.path,
+    )  # fmt: skip
+    _logger.info(
+        "%d runs, epochs: %d (--epochs N changes that): about %d minutes on two cores",
+        runs, epochs, max(1, round(minutes)),
+    )  # fmt: skip
 
 
 def epochs_for(train_images: int) -> int:

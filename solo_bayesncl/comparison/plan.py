@@ -242,7 +242,10 @@ def _check_printed(config: ComparisonConfig, jobs: tuple[Job, ...]) -> None:
 def _probe(
     config: ComparisonConfig, pretraining: DictConfig, recipe: str, folder: Path, here: bool
 ) -> DictConfig | None:
-    """The probe's recipe on the data, backbone and seed of a pretraining recipe, if it has labels."""
+    """The probe's recipe on the data, backbone and seed of a pretraining recipe.
+
+    None without labels.
+    """
     if config.linear is None or pretraining.data.get("no_labels"):
         return None
     overrides = (*config.linear_overrides, *config.typed_linear)

@@ -240,8 +240,8 @@ def _require_enough(folder: Path, splits: dict[str, Classes]) -> None:
     if any(counts[split] < least for split, least in LEAST.items()):
         raise InputError(
             f"{folder} has {counts['train']} images to train on and {counts['val']} to validate "
-            f"on. The demo needs at least {LEAST['train']} and {LEAST['val']}: of {LEAST_IMAGES} images, "
-            "it makes such a split."
+            f"on. The demo needs at least {LEAST['train']} and {LEAST['val']}; a folder without a "
+            f"split should hold {LEAST_IMAGES}."
         )
     trained = [name for name, paths in splits["train"].items() if paths]
     validated = [name for name, paths in splits["val"].items() if paths]

@@ -1,6 +1,5 @@
 """Everything that is measured on a model's codes, features and gates."""
 
-from dataclasses import replace
 from functools import partial
 from math import nan
 from typing import Any

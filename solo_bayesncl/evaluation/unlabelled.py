@@ -23,5 +23,7 @@ def without_class_metrics(numbers: dict[str, Any], spaces: list[str]) -> dict[st
         length: {name: nan if name in _AT_A_LENGTH else value for name, value in row.items()}
         for length, row in numbers["code_lengths"].items()
     }
-    undefined = {key: all_nan(numbers[key]) for key in ("retrieval", "accuracy", "feature_selection")}
+    undefined = {
+        key: all_nan(numbers[key]) for key in ("retrieval", "accuracy", "feature_selection")
+    }
     return {**numbers, **of_spaces, **undefined, "code_lengths": at_lengths}

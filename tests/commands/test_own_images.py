@@ -86,7 +86,7 @@ def test_settings_fit_the_images(photos, tmp_path):
 
 
 def test_epochs_make_up_for_the_number_of_images():
-    assert [epochs_for(images) for images in (64, 500, 1000, 100_000)] == [200, 100, 50, 10]
+    assert [epochs_for(images) for images in (64, 500, 1000, 100_000)] == [200, 150, 75, 10]
 
 
 def test_images_that_are_not_there_are_refused(refused, tmp_path):

@@ -329,7 +329,7 @@ def test_the_table_names_the_original_of_each_image(unsplit, tmp_path):
 
 def test_a_name_of_other_bytes_than_utf_8_is_read(unsplit, tmp_path):
     images = shutil.copytree(unsplit, tmp_path / "images")
-    os.rename(images / "a/000.png", os.fsencode(images / "a") + b"/caf\xe9.png")
+    (images / "a/000.png").rename(images / "a" / os.fsdecode(b"caf\xe9.png"))
     made = make_own_images(tmp_path / "out", images=images)
     assert made.train_images + made.val_images == 102
     assert files.read_json(made.path / "dataset.json")
