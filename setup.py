@@ -97,6 +97,8 @@ setup(
             "build",
             "twine",
             "selenium",
+            "nbclient",
+            "ipykernel",
             "hydra-joblib-launcher",
             "onnx",
             "onnxscript",
