@@ -15,14 +15,23 @@ print(json.dumps({"rows": rows, "difference": float(difference), "classes": len(
 """
 
 
-def outputs(notebook, kind: str | None = None) -> list:
-    found = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return [output for output in found if kind in (None, output.output_type)]
+def outputs(notebook) -> list:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def kinds(notebook) -> list:
+    """Of the outputs of every cell."""
+    return [
+        [
+            (output.output_type, *sorted(output.get("data", {})))
+            for output in cell.get("outputs", [])
+        ]
+        for cell in notebook.cells
+    ]
 
 
 def stderr(notebook) -> str:
-    streams = outputs(notebook, "stream")
-    return "".join(stream.text for stream in streams if stream.name == "stderr")
+    return "".join(one.text for one in outputs(notebook) if one.get("name") == "stderr")
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +80,7 @@ def test_committed_outputs_are_whole_and_of_this_code(executed):
     committed = read()
     cells = [cell for cell in committed.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
-    kinds = [
-        [[(output.output_type, *sorted(output.get("data", {}))) for output in cell.get("outputs", [])]
-         for cell in notebook.cells]
-        for notebook in (committed, executed[0])
-    ]  # fmt: skip
-    assert kinds[0] == kinds[1]
+    assert kinds(committed) == kinds(executed[0])
 
 
 def test_committed_outputs_are_small_and_name_no_folder_of_their_machine():
