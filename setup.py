@@ -57,6 +57,7 @@ setup(
         "pillow>=9",
         "psutil",
         "matplotlib>=3.6",
+        "joblib>=1.4",
         "scikit-learn>=1.1",
         "scipy>=1.10",
         "jinja2>=3",

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from solo_bayesncl.comparison.config import ComparisonConfig, split_overrides
 from solo_bayesncl.console import log
 from solo_bayesncl.console import results as console
-from solo_bayesncl.errors import InputError, prefix_arguments
+from solo_bayesncl.errors import prefix_arguments
 from solo_bayesncl.recipes.compose import find_folder, run_with_hydra
 from solo_bayesncl.recipes.overrides import quote, read_text, split_arguments
 from solo_bayesncl.recipes.read_errors import as_input_error
@@ -114,31 +114,11 @@ def _compare(plan: Plan, run_all: Callable[[Plan], None]) -> None:
 def _run(plan: Plan) -> None:
     from solo_bayesncl.comparison import jobs  # imports solo-learn, which takes seconds
     from solo_bayesncl.comparison.estimate import estimate
-    from solo_bayesncl.training.divergence import DivergedError
+    from solo_bayesncl.comparison.running import run_all
 
-    diverged: list[str] = []
-    unfitted = ""
     with as_input_error():
         jobs.check_buildable(plan)
-        time_left = estimate(plan)
-        for number, job in enumerate(plan.jobs, start=1):
-            if job.base is not None and job.base.name in diverged:
-                unfitted = " (their controls are left out)"
-                continue
-            if jobs.finished(job) is None:
-                log(f"run {number} of {len(plan.jobs)}: {job.name}")
-                try:
-                    with time_left.timing(job):
-                        jobs.run(job)
-                except DivergedError as error:  # the other runs need not wait for a person
-                    log(f"{job.name}: {error}")
-                    diverged.append(job.name)
-    if diverged:
-        raise InputError(
-            f"{len(diverged)} of {len(plan.jobs)} runs diverged{unfitted}, the others are "
-            f"finished: {'; '.join(diverged)}. Lower optimizer.lr, for one method with a variant; "
-            "the same command then runs those alone."
-        )
+        run_all(plan, estimate(plan))
 
 
 def _finish(plan: Plan) -> None:

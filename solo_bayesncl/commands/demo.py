@@ -1,4 +1,4 @@
-"""Data, a comparison of three methods over two seeds and its page, on a laptop in ten minutes."""
+"""Data, a comparison of three methods over five seeds and its page, on a laptop in ten minutes."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=expand_home, default=Path("demo"), metavar="DIR", help="default: demo"
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", metavar="N", help="default: those of the recipe, 0 and 1"
+        "--seeds", type=int, nargs="+", metavar="N", help="default: those of the recipe, 0 to 4"
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="default: the recipe's")
 
@@ -30,10 +30,10 @@ def run(args: argparse.Namespace) -> int:
     # slow to import: --help and wrong arguments do not wait
     from solo_bayesncl.commands import compare
     from solo_bayesncl.comparison.plan import Plan
-    from solo_bayesncl.data import make_digits
+    from solo_bayesncl.data import make_glyphs
     from solo_bayesncl.recipes.compose import compose_recipe
 
-    data = make_digits(args.out / "digits", size=24, textures=True)
+    data = make_glyphs(args.out / "characters", size=16, val_size=3000)
     cfg = compose_recipe(compare.FOLDER, "demo", [])
     cfg.out = str(args.out / "comparison")
     cfg.overrides += [f"data.train_path={data.train_path}", f"data.val_path={data.val_path}"]

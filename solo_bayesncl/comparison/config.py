@@ -215,6 +215,10 @@ class ComparisonConfig(ComparisonSection):
     grid: Any = None  # written out as variants by `grids.expand_grid`
     overrides: Overrides = Field([])
     linear_overrides: Overrides = Field([])
+    n_jobs: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["auto"],
+        accepts("auto or how many runs to carry out at a time"),
+    ] = 1
     evaluation: EvaluationSection = EvaluationSection()
     printed: PrintedSection | None = None
     job: JobSection = JobSection()

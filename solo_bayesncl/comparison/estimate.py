@@ -5,7 +5,6 @@ An estimate is never a reason to stop: what goes wrong in it is logged.
 
 import logging
 import math
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ from solo_bayesncl.recipes.machine import device_list, fit_to_machine, number_of
 
 _logger = logging.getLogger(__name__)
 
-# pixels of training images from which measuring is worth a minute or two; the demo, ten minutes on
-# two cores, has a tenth of them
-LONG = 200_000 * 32**2
+# pixels of training images from which measuring is worth a minute or two; the demo, less than ten
+# minutes on two cores, has a third of them
+LONG = 1_000_000 * 32**2
 # a training step of an image (two views, backward) takes about as long as six forward passes
 FORWARD_PASSES = 6
 
@@ -99,8 +98,13 @@ def _number(of: int, what: str) -> str:
     return f"{of:,} {what}{'' if of == 1 else 's'}"
 
 
-def estimate(plan: Plan) -> "TimeLeft":
-    """Logs what is left to do and, of a long comparison, about how long it takes here."""
+def estimate(plan: Plan, n_jobs: int = 1) -> "TimeLeft":
+    """Logs what is left to do and, of a long comparison, about how long it takes here.
+
+    Args:
+        plan: of the comparison.
+        n_jobs: how many runs are carried out at a time.
+    """
     work = log_counts(plan)
     speeds: dict[str, Speed] = {}
     with _errors_as_warnings():
@@ -108,8 +112,8 @@ def estimate(plan: Plan) -> "TimeLeft":
             _logger.info("measuring how long a few steps of each method take ...")
             speeds = speeds_of({job.method: job for job in work if work[job].steps}.values())
             total = sum(_seconds(work, speeds).values())
-            _logger.info("about %s on this machine", in_words(total))
-    return TimeLeft(_seconds(work, speeds))
+            _logger.info("about %s on this machine", in_words(total / n_jobs))
+    return TimeLeft(_seconds(work, speeds), n_jobs)
 
 
 @contextmanager
@@ -136,23 +140,20 @@ class TimeLeft:
 
     Args:
         predicted: name of each run -> a number in proportion to how long it takes.
+        n_jobs: how many runs are carried out at a time.
     """
 
-    def __init__(self, predicted: dict[str, float]):
-        self._predicted = predicted
+    def __init__(self, predicted: dict[str, float], n_jobs: int = 1):
+        self._predicted, self._n_jobs = predicted, n_jobs
         self._past, self._past_predicted = 0.0, 0.0
 
-    @contextmanager
-    def timing(self, job: Job) -> Iterator[None]:
-        """While open, the run is carried out."""
-        started = time.monotonic()
-        predicted = self._predicted.pop(job.name, 0.0)
-        yield
-        self._past += time.monotonic() - started
-        self._past_predicted += predicted
+    def done(self, job: Job, seconds: float) -> None:
+        """The run has taken so long."""
+        self._past += seconds
+        self._past_predicted += self._predicted.pop(job.name, 0.0)
         if self._predicted and self._past_predicted:
-            left = sum(self._predicted.values()) * self._past / self._past_predicted
-            _logger.info("about %s left", in_words(left))
+            speed = self._past / self._past_predicted / self._n_jobs
+            _logger.info("about %s left", in_words(sum(self._predicted.values()) * speed))
 
 
 def in_words(seconds: float) -> str:

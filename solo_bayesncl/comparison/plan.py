@@ -5,6 +5,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import joblib
+import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from solo_bayesncl import methods
@@ -37,6 +39,8 @@ RESERVED_PROBE_KEYS = {
     "data.augmentations.crop_size": _PRETRAINING,
     "backbone.name": _PRETRAINING,
 }
+# each process of a small comparison needs about a gigabyte of memory
+MOST_JOBS = 4
 # the recipe of methods that have none of their own
 BASE = "simclr"
 
@@ -85,6 +89,7 @@ class Plan:
         jobs: every method at every seed, then every control, or the one that `job` names.
         single: whether `job` names one.
         printed: results of a publication to show beside, None without.
+        n_jobs: how many runs are carried out at a time.
     """
 
     methods: tuple[str, ...]
@@ -94,6 +99,7 @@ class Plan:
     jobs: tuple[Job, ...]
     single: bool
     printed: PrintedSection | None = None
+    n_jobs: int = 1
 
     @classmethod
     def of(cls, cfg: DictConfig, here: bool = True) -> "Plan":
@@ -123,7 +129,13 @@ class Plan:
         runs = [(config.job.method, config.job.seed)] if single else compared
         jobs = tuple(_job(config, *run, evaluation, here) for run in runs)
         _check_printed(config, jobs)
-        return cls(methods, controls, seeds, Path(config.out), jobs, single, config.printed)
+        n_jobs = _auto_n_jobs() if config.n_jobs == "auto" else config.n_jobs
+        return cls(methods, controls, seeds, Path(config.out), jobs, single, config.printed, n_jobs)
+
+
+def _auto_n_jobs() -> int:
+    """How many runs of a small model this machine carries out at a time."""
+    return 1 if torch.cuda.is_available() else min(MOST_JOBS, joblib.cpu_count())
 
 
 def options_of(evaluation: dict[str, Any]) -> Options:

@@ -80,8 +80,8 @@ def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
     Args:
         path: a table as `read_table` reads it. Its column `path` names each image relative to the
             table's folder or to the images' folder; every other column but split and class is a
-            factor. Left out are columns of one value, columns that number or name the images, and,
-            with a message, text of more than `most_levels` values.
+            factor. Left out are columns of one value, columns that number or name the images or name
+            the classes, and, with a message, text of more than `most_levels` values.
         images: image folder; rows of other images are ignored. Images without a value are left out
             of a factor, with a message.
 
@@ -101,12 +101,22 @@ def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
         if row is None:
             raise InputError(f"{path} has no row for {root.name}/{relative} in its column `path`.")
         rows.append(row)
+    labels = [label for _, label in samples]
     factors = {}
     for name, in_file in table.columns.items():
         column = [in_file[row] for row in rows]
-        if name.casefold() not in NO_FACTORS and _is_factor(path, name, column, in_file):
+        if name.casefold() in NO_FACTORS or _names_classes(column, labels):
+            continue
+        if _is_factor(path, name, column, in_file):
             factors[name] = Factor.of(column)
     return factors
+
+
+def _names_classes(column: Sequence[str | None], labels: Sequence[int]) -> bool:
+    """Whether each class has a value of its own, as the character has that is drawn."""
+    pairs = {pair for pair in zip(column, labels, strict=True) if pair[0] is not None}
+    values, classes = ({pair[place] for pair in pairs} for place in (0, 1))
+    return len(pairs) == len(values) == len(classes)
 
 
 def _is_factor(

@@ -280,10 +280,10 @@ def test_evaluate_simclr(images, tmp_path):
 def test_demo_is_a_comparison_on_data_with_factors_and_ends_with_its_page(
     tmp_path, capsys, monkeypatch
 ):
-    from solo_bayesncl.data import digits
+    from solo_bayesncl.data import glyphs
 
-    fewer = functools.partial(digits.make_digits, train_size=160, val_size=60)
-    monkeypatch.setattr(digits, "make_digits", fewer)
+    fewer = functools.partial(glyphs.make_glyphs, train_size=200, size=16)
+    monkeypatch.setattr(glyphs, "make_glyphs", lambda out, **_: fewer(out, val_size=100))
     command = ["demo", "--out", str(tmp_path / "demo"), "--epochs", "1", "--seeds", "0"]
     assert main(command) == 0
     printed = capsys.readouterr().out
@@ -294,7 +294,7 @@ def test_demo_is_a_comparison_on_data_with_factors_and_ends_with_its_page(
     assert printed.rstrip().endswith(f"Page: {page}")
     assert page.exists()
     result = json.loads((tmp_path / "demo/comparison/comparison.json").read_text())
-    assert "factors.background.codes.mutual_information_mean" in result["values"]["bayesncl"]
+    assert "factors.slant.codes.mutual_information_mean" in result["values"]["bayesncl"]
     assert main(command) == 0
     again = capsys.readouterr().out
     assert again == printed[printed.index(again.splitlines()[0]) :]

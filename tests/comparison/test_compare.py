@@ -195,3 +195,12 @@ def test_hydra_launcher_runs_the_same_comparison_in_processes(compared, images, 
     assert "Page: " in done.stdout
     assert "4 runs to do: 8 epochs (24 steps) of pretraining, 4 epochs (12 steps)" in done.stderr
     assert numbers(tmp_path) == numbers(compared)
+
+
+def test_runs_at_a_time_give_the_same_comparison(compared, images, tmp_path):
+    done = solo_bayesncl(*arguments(images, tmp_path, *TWO_BY_TWO, "n_jobs=2"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 runs at a time; what each prints is in" in done.stderr
+    assert re.search(r"is done, 1 of 4\n.*: about [\d.]+ \w+ left\n", done.stderr)
+    assert len(list(tmp_path.glob("runs/*/seed-*/log.txt"))) == 4
+    assert numbers(tmp_path) == numbers(compared)

@@ -125,8 +125,7 @@ def test_failed_measurement_is_told_and_stops_nothing(
     with caplog.at_level("INFO"):
         time_left = estimate.estimate(plan)
     assert f"could not be estimated: {told}" in caplog.text
-    with time_left.timing(plan.jobs[0]):
-        pass
+    time_left.done(plan.jobs[0], seconds=1)
     assert not (tmp_path / "out").exists()
 
 
@@ -151,23 +150,16 @@ def test_control_is_as_fast_as_the_method_that_it_is_fitted_to(images, tmp_path)
     assert predicted["parts, seed 0"] == pytest.approx((48 + 24) * 0.5)
 
 
-def test_time_left_follows_what_runs_really_take(images, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize(("n_jobs", "left"), [(1, (5.0, 4.0, 1.5)), (2, (2.5, 2.0))])
+def test_time_left_follows_what_runs_really_take(images, tmp_path, caplog, n_jobs, left):
     plan = plan_of(images, tmp_path, methods="ncl,bayesncl")
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    time_left = TimeLeft(
-        {job.name: predicted for job, predicted in zip(plan.jobs, (1, 1, 2, 2), strict=True)}
-    )
+    predicted = {job.name: of for job, of in zip(plan.jobs, (1, 1, 2, 2), strict=True)}
+    time_left = TimeLeft(predicted, n_jobs)
     with caplog.at_level("INFO"):
-        for job in plan.jobs:
-            with time_left.timing(job):
-                clock[0] += 3600
+        for job in plan.jobs[: len(left)]:
+            time_left.done(job, seconds=3600)
     # 3600 s for a predicted 1; 7200 for 2; 10800 for 4
-    assert caplog.messages == [
-        "about 5.0 hours left",
-        "about 4.0 hours left",
-        "about 1.5 hours left",
-    ]
+    assert caplog.messages == [f"about {hours} hours left" for hours in left]
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,8 @@ NUMBERS = range(24)
         ([i / 3 for i in NUMBERS], True),
         (["odd" if i % 2 else "even" for i in NUMBERS], True),
         (["one"] * 24, False),
+        ([f"class {i // 4}" for i in NUMBERS], False),  # the 6 classes
+        ([f"class {i // 8}" for i in NUMBERS], True),  # groups of them
     ],
 )
 def test_columns_that_merely_tell_images_apart_are_no_factors(subject, tmp_path, column, kept):
