@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SOLO_LEARN ?= 1.0.2
 LIGHTNING ?=
+TORCH ?= pypi
 TESTS ?=
 
 ifeq ($(SOLO_LEARN),1.0.2)
@@ -28,12 +29,22 @@ ifneq ($(PYTHON),python3)
 ENV := $(ENV)+$(notdir $(PYTHON))
 endif
 
+ifeq ($(TORCH),cpu)
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
+else ifneq ($(TORCH),pypi)
+$(error TORCH=$(TORCH) is not pypi or cpu)
+endif
+# DALI exists for Linux only, and brings CUDA libraries
+EXTRAS := $(if $(TORCH_INDEX)$(filter-out Linux,$(shell uname -s)),test,dali,test)
+DOWNLOADS := $(if $(findstring dali,$(EXTRAS)),about 4 GB (TORCH=cpu: 1 GB without CUDA libraries and DALI),about 1 GB)
+
 ifdef CHECKOUT
 export SOLO_LEARN_CHECKOUT := $(CHECKOUT)
 endif
 
 BIN := $(ENV)/bin
 READY := $(ENV)/.ready
+PIP := $(BIN)/pip install --quiet $(if $(MAKE_TERMOUT),--progress-bar on)
 
 .PHONY: help setup test lint format dist demo bench gpu clean
 
@@ -44,21 +55,30 @@ help: ## list the targets
 	@echo "SOLO_LEARN=1.0.2  from PyPI (default); main (from GitHub); or the path of a checkout of main"
 	@echo "LIGHTNING=X.Y.Z   instead of the Lightning version that solo-learn main pins"
 	@echo "PYTHON=python3.N  interpreter of the environment (default python3)"
+	@echo "TORCH=cpu         to set up without CUDA libraries and DALI: 1 GB instead of 4 GB to download"
 	@echo "TESTS=...         arguments for pytest, to run part of the suite (test)"
 
 setup: $(READY) ## create the environment: .venv, or another one as the variables require
 
 $(READY): setup.py pyproject.toml Makefile $(if $(CHECKOUT),$(CHECKOUT)/setup.py)
-	$(PYTHON) -m venv --clear $(ENV)
-	$(BIN)/pip install --quiet --upgrade pip "setuptools>=77,<81" wheel
-ifdef CHECKOUT
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dali,h5,test]" --editable $(CHECKOUT)
-	$(if $(LIGHTNING),$(BIN)/pip install --quiet lightning==$(LIGHTNING))
-else
-	$(BIN)/pip install --quiet --editable ".[host,dali,test]"
-	$(BIN)/pip install --quiet --no-deps solo-learn==1.0.2 lightning-bolts==0.7.0
+	@echo "Creating the environment $(ENV): $(DOWNLOADS) to download, a few minutes."
+	@$(PYTHON) -m venv --clear $(ENV)
+	@$(PIP) --upgrade pip "setuptools>=77,<81" wheel
+ifdef TORCH_INDEX
+	@echo "Installing torch for the CPU"
+	@$(PIP) torch torchvision --index-url $(TORCH_INDEX)
 endif
-	touch $@
+ifdef CHECKOUT
+	@echo "Installing this package and solo-learn from $(CHECKOUT), with all that they need"
+	@$(PIP) --no-build-isolation --editable ".[h5,$(EXTRAS)]" --editable $(CHECKOUT)
+	@$(if $(LIGHTNING),$(PIP) lightning==$(LIGHTNING))
+else
+	@echo "Installing this package and solo-learn 1.0.2, with all that they need"
+	@$(PIP) --editable ".[host,$(EXTRAS)]"
+	@$(PIP) --no-deps solo-learn==1.0.2 lightning-bolts==0.7.0
+endif
+	@echo "$(ENV) is ready: $(BIN)/solo-bayesncl --help"
+	@touch $@
 
 $(CURDIR)/.solo-learn/setup.py:
 	git clone --quiet --depth 1 https://github.com/vturrisi/solo-learn $(@D)
@@ -81,7 +101,7 @@ dist: $(READY) ## build sdist and wheel into dist/ and check them
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 
-demo: $(READY) ## compare three methods over two seeds on generated data; HTML report (10 minutes)
+demo: $(READY) ## compare three methods over five seeds on generated data; HTML report (10 minutes)
 	$(BIN)/solo-bayesncl demo
 
 bench: $(READY) ## run the benchmarks and write bench/table.md (20 minutes on a quiet machine)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -164,3 +165,20 @@ def test_the_installed_wheel_has_the_command_and_registers_the_methods(built, tm
     file, registered = last_line(run(environment.bin / "python", "-c", REGISTERED, cwd=tmp_path))
     assert Path(file).is_relative_to(environment.site)
     assert {"ncl", "bayesncl"} <= {*registered}
+
+
+@pytest.mark.skipif(
+    platform.system() != "Linux" or not shutil.which("make"), reason="needs make, and DALI's Linux"
+)
+@pytest.mark.parametrize(
+    ("torch", "cuda", "extras"), [("cpu", False, "host,test"), ("pypi", True, "host,dali,test")]
+)
+def test_setup_for_the_cpu_installs_no_cuda_libraries(torch, cuda, extras):
+    command = ["make", "--dry-run", "--always-make", "setup", f"TORCH={torch}"]
+    environment = {name: os.environ[name] for name in os.environ.keys() - {"MAKEFLAGS"}}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    before, package, _ = done.stdout.partition(f'--editable ".[{extras}]"')
+    assert package
+    assert ("--index-url https://download.pytorch.org/whl/cpu" in before) != cuda
