@@ -40,7 +40,7 @@ setup(
     package_data={
         RECIPES: ["*/*.yaml", "*/*/*.yaml", "*/*/*/*.yaml"],
         "solo_bayesncl.data": ["imagenet100.txt"],
-        "solo_bayesncl.report": ["page.html.j2", "page.css", "page.js"],
+        "solo_bayesncl.report": ["*.html.j2", "*.css", "*.js"],
     },
     entry_points={"console_scripts": ["solo-bayesncl = solo_bayesncl.__main__:main"]},
     install_requires=[

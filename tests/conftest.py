@@ -242,6 +242,14 @@ def page_file(reports, report_comparison, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def browser_page(reports, tmp_path_factory) -> Path:
+    """A page without a comparison, as of `explain`: all dimensions of the first seeds."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_page(path, reports, title="Three methods")
+    return path
+
+
 @pytest.fixture
 def bayesncl_run(run_folders, tmp_path) -> Path:
     """The folder of a run, to damage."""

@@ -14,6 +14,7 @@ from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.comparison.printed import beside_printed, printed_sentences
 from solo_bayesncl.comparison.sentences import (
     conditions_of,
+    highlights,
     model_warnings,
     sentences,
     warnings_of,
@@ -97,13 +98,15 @@ def summarise(plan: Plan) -> tuple[dict[str, Any], list[RunReport]]:
         "runs": folders,
     }
     printed = beside_printed(plan, result["summary"])
+    notes = printed_sentences(printed)
     if printed is not None:
-        result["printed"] = printed
+        result["printed"] = {**printed, "notes": notes}
+    result["highlights"] = highlights(result)
+    result["warnings"] = [*warnings_of(result), *model_warnings(evaluations)]
     result["sentences"] = [
         *sentences(result),
-        *printed_sentences(printed),
-        *warnings_of(result),
-        *model_warnings(evaluations),
+        *notes,
+        *result["warnings"],
     ]
     return result, reports
 

@@ -1,9 +1,9 @@
 """What a comparison shows, and what makes it unfair, in sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from solo_bayesncl.comparison.statistics import CONFIDENCE, SEEDS_TO_JUDGE, Evaluations
 from solo_bayesncl.evaluation.lengths import HEADLINE_LENGTH, LENGTHS
@@ -24,17 +24,54 @@ _DESCRIBED = {
 Difference = dict[str, Any]  # an entry of `differences`
 
 
+# of these, a page shows the significant ones, in this order; so many, and so many of a metric
+_REVERSAL = "reversal"
+_HIGHLIGHTED = (
+    _REVERSAL,
+    f"code_lengths.{HEADLINE_LENGTH}.adjusted_consistency",
+    "codes.adjusted_consistency",
+    *BACKBONE,
+)
+HIGHLIGHTS, OF_A_METRIC = 5, 2
+
+
+class Statement(NamedTuple):
+    """A sentence on a pair of methods.
+
+    Attributes:
+        metric: the key of what it is about.
+        text: the sentence.
+        significant: its verdict.
+        short: the sentence without the verdict.
+    """
+
+    metric: str
+    text: str
+    significant: bool | None
+    short: str
+
+
 def sentences(comparison: dict[str, Any]) -> list[str]:
     """One per metric and pair of methods: means, difference and verdict.
 
     Pairs are neighbouring methods, and the last method with each control. Consistency has one as
     trained and one at equal length, and a third if they disagree on which method is ahead.
     """
+    return [statement.text for statement in _statements(comparison)]
+
+
+def highlights(comparison: dict[str, Any]) -> list[str]:
+    """The few of `sentences` that a reader should not miss, all of significant differences."""
+    significant = [s for s in _statements(comparison) if s.significant]
+    of_metrics = ([s.short for s in significant if s.metric == key] for key in _HIGHLIGHTED)
+    return [*chain.from_iterable(texts[:OF_A_METRIC] for texts in of_metrics)][:HIGHLIGHTS]
+
+
+def _statements(comparison: dict[str, Any]) -> Iterator[Statement]:
     metrics = {metric["key"]: metric for metric in comparison["metrics"]}
     seeds = len(comparison["seeds"])
     controls = _controls(comparison)
     methods = [method for method in comparison["methods"] if method not in controls]
-    result = []
     for other, method in [*pairwise(methods), *((methods[-1], control) for control in controls)]:
         differences = {
             d["metric"]: d
@@ -51,15 +88,14 @@ def sentences(comparison: dict[str, Any]) -> list[str]:
                 level = _paired_means(values, KNN_LEVEL, at=key)[method]
                 where = f" ({formatted(level, 'percent')})"
             means = _paired_means(values, key, at=key)
-            result.append(_sentence(metrics[key], where, means, differences[key], seeds))
+            yield _statement(metrics[key], where, means, differences[key], seeds)
             if cut:
                 means = _paired_means(values, cut, at=cut)
-                result.append(_sentence(metrics[cut], "", means, differences[cut], seeds))
+                yield _statement(metrics[cut], "", means, differences[cut], seeds)
                 both = differences[key], differences[cut]
                 if both[0]["mean"] * both[1]["mean"] < 0:
                     lengths = _paired_means(values, CODE_LENGTH, at=key)
-                    result.append(_reversal(metrics[key], both, lengths))
-    return result
+                    yield _reversal(metrics[key], both, lengths)
 
 
 def _controls(comparison: dict[str, Any]) -> list[str]:
@@ -88,36 +124,42 @@ def _at_equal_length(key: str, differences: dict[str, Difference]) -> str | None
     return next(found, None)
 
 
-def _sentence(
+def _statement(
     metric: dict[str, Any],
     where: str,
     means: dict[str, float],
     difference: Difference,
     all_seeds: int,
-) -> str:
+) -> Statement:
     unit = metric["unit"]
     text = ", ".join(f"{method} {formatted(mean, unit)}" for method, mean in means.items())
     text = f"{_capitalised(metric['label'])}{where}: {text}"
+    verdict = _verdict(difference, unit, all_seeds)
+    short = f"{text}{verdict.partition(' over ')[0]}."
+    return Statement(metric["key"], f"{text}{verdict}", difference["significant"], short)
+
+
+def _verdict(difference: Difference, unit: str, all_seeds: int) -> str:
     seeds = difference["n"]
     if seeds < 2:
-        return f"{text}. One seed: no interval, so the difference is not judged."
+        return ". One seed: no interval, so the difference is not judged."
     mean = formatted_difference(difference["mean"], unit)
     interval = formatted_interval(difference["low"], difference["high"], unit)
     of_all = "" if seeds == all_seeds else f"of {all_seeds} "
     interval = f"{100 * CONFIDENCE:.0f} % interval {interval} over {seeds} {of_all}seeds"
     if seeds < SEEDS_TO_JUDGE:
-        return f"{text}. Difference {mean}, {interval}: not judged below {SEEDS_TO_JUDGE}."
+        return f". Difference {mean}, {interval}: not judged below {SEEDS_TO_JUDGE}."
     if difference["significant"] is None:
-        return f"{text}. Difference {mean} at every seed: without spread it is not judged."
+        return f". Difference {mean} at every seed: without spread it is not judged."
     verdict = "a" if difference["significant"] else "no"
-    return f"{text}. Difference {mean}, {interval}: {verdict} significant difference."
+    return f". Difference {mean}, {interval}: {verdict} significant difference."
 
 
 def _reversal(
     metric: dict[str, Any],
     differences: tuple[Difference, Difference],
     code_lengths: dict[str, float],
-) -> str:
+) -> Statement:
     """For differences as trained and at equal length whose signs differ."""
     as_trained, cut = differences
     ahead = [as_trained["method"], as_trained["against"]]
@@ -129,13 +171,13 @@ def _reversal(
         f"{ahead[0]} is ahead, at equal length {ahead[1]} is."
     )
     shorter, longer = map(code_lengths.get, ahead)
-    if None in (shorter, longer) or shorter >= longer:
-        return text
-    return (
-        f"{text} Shorter codes score higher by themselves: as trained, those of {ahead[0]} have "
-        f"{formatted(shorter, 'number')} active dimensions, those of {ahead[1]} "
-        f"{formatted(longer, 'number')}."
-    )
+    if None not in (shorter, longer) and shorter < longer:
+        text += (
+            f" Shorter codes score higher by themselves: as trained, those of {ahead[0]} have "
+            f"{formatted(shorter, 'number')} active dimensions, those of {ahead[1]} "
+            f"{formatted(longer, 'number')}."
+        )
+    return Statement(_REVERSAL, text, certain, short=text)
 
 
 def _capitalised(label: str) -> str:

@@ -45,6 +45,13 @@ def formatted_interval(low: float | None, high: float | None, unit: str) -> str:
     return " to ".join(ends)
 
 
+def formatted_ends(low: float | None, high: float | None, unit: str) -> str:
+    """Both ends of a value's interval without the unit; empty without an interval."""
+    if low is None or high is None or low == high:
+        return ""
+    return " to ".join(formatted(value, unit).removesuffix(" %") for value in (low, high))
+
+
 def formatted_summary(
     summary: dict[str, float | None], unit: str, seeds: int | None = None, intervals: bool = True
 ) -> str:

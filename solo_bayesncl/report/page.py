@@ -10,10 +10,15 @@ from solo_bayesncl import files
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.report import page_tables
 from solo_bayesncl.report.browser import browser_json, fields_of
+from solo_bayesncl.report.catalogue import AT_EQUAL_KNN, METRICS, DimensionField
 from solo_bayesncl.report.figures import PANELS, WITH_LEGEND, panel_svgs
 from solo_bayesncl.report.figures.style import styles
 from solo_bayesncl.report.formats import listed, percent
+from solo_bayesncl.report.gallery import LEAST_SUPPORT, choices_of, method_row
+from solo_bayesncl.report.headlines import Headline, headlines
+from solo_bayesncl.report.meanings import MEANINGS, meaning_of, name_of
 from solo_bayesncl.report.run import Comparison, Runs, by_label
+from solo_bayesncl.report.sheet import Sheet, file_as_data_uri
 from solo_bayesncl.text import printable
 
 HERE = Path(__file__).parent
@@ -38,8 +43,16 @@ def write_page(
     """
     if not runs:
         raise InputError("A report needs at least one evaluated run, none was given.")
-    browsed = [group[0] for group in by_label(runs).values() if group[0].dimensions]
-    fields = fields_of(browsed)
+    first = [group[0] for group in by_label(runs).values()]
+    with_dimensions = [run for run in first if run.dimensions]
+    fields = fields_of(with_dimensions)
+    # a comparison shows a choice of the dimensions of its methods, `explain` all of a run's
+    browsed = [] if comparison else with_dimensions
+    sheet = Sheet()
+    rows = [method_row(run, fields, sheet) for run in with_dimensions] if comparison else []
+    tables = page_tables.tables(runs, comparison)
+    columns = headlines(runs, comparison)
+    settings = page_tables.settings_table(runs)
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -48,17 +61,27 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"meaning_of": meaning_of, "name_of": name_of}
     html = environment.get_template("page.html.j2").render(
         title=title,
-        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        source=lambda name: Markup((HERE / name).read_text(encoding="utf-8")),
         facts=_facts(runs, comparison),
-        sentences=(comparison or {}).get("sentences", []),
-        tables=(
-            page_tables.comparison_tables(comparison)
-            if comparison
-            else page_tables.run_tables(runs)
-        ),
+        warnings=_warnings(runs, comparison),
+        gallery=rows,
+        choices=choices_of(with_dimensions),
+        sheet=sheet.data_uri(),
+        sheet_columns=sheet.columns,
+        headlines=columns,
+        methods=comparison["methods"] if comparison else list(by_label(runs)),
+        comparison=comparison,
+        highlights=(comparison or {}).get("highlights", []),
+        sentences=_other_sentences(comparison),
+        printed_notes=_printed_notes(comparison),
+        tables=tables,
+        verdicts=page_tables.verdicts(comparison) if comparison else "",
+        headline_caption=_headline_caption(comparison),
+        hints=_hints(tables, settings, comparison) | _titles(runs, comparison),
+        least_support=LEAST_SUPPORT,
         legend=styles(run.label for run in runs),
         figures={
             name: [Markup(svg) for svg in svgs]
@@ -66,11 +89,12 @@ def write_page(
             if (svgs := panel_svgs(name, runs, comparison))
         },
         with_legend=WITH_LEGEND,
-        gate_table=page_tables.gate_table(runs),
         browsed=browsed,
+        sprites=[run.thumbnails and file_as_data_uri(run.thumbnails) for run in browsed],
         fields=fields,
         data=browser_json(browsed, fields),
-        settings=page_tables.settings_table(runs),
+        settings=settings,
+        definitions=_definitions(tables, columns, fields if with_dimensions else []),
     )
     files.write_text(path, html)
 
@@ -106,10 +130,6 @@ def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
     ]
     if diverged:
         facts["Diverged (values that are not finite)"] = "; ".join(diverged)
-    if warnings := [
-        f"{run.heading}: {w}" for run in runs for w in run.evaluation.get("warnings", [])
-    ]:
-        facts["Warnings"] = " ".join(warnings)
     if any(run.evaluation.get("quick") for run in runs):
         facts["Linear probes of the codes"] = "left out (quick)"
     cuts = [
@@ -119,6 +139,84 @@ def _facts(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
     ]
     if cuts:
         facts["Dimensions are of"] = f"{listed(cuts)}; all other numbers are of codes as trained"
-    if comparison:
-        facts["Intervals"] = f"{percent(comparison['confidence'])} confidence over seeds"
     return facts
+
+
+def _printed_notes(comparison: Comparison | None) -> list[str]:
+    return ((comparison or {}).get("printed") or {}).get("notes", [])
+
+
+def _other_sentences(comparison: Comparison | None) -> list[str]:
+    """Those on differences; warnings and notes on printed results have places of their own."""
+    if comparison is None:
+        return []
+    shown = {*_printed_notes(comparison), *comparison.get("warnings", [])}
+    return [sentence for sentence in comparison["sentences"] if sentence not in shown]
+
+
+def _warnings(runs: Runs, comparison: Comparison | None) -> list[str]:
+    """What makes a comparison unfair or a model's numbers meaningless."""
+    if comparison:
+        return comparison.get("warnings", [])
+    return [f"{run.heading}: {w}" for run in runs for w in run.evaluation.get("warnings", [])]
+
+
+def _headline_caption(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return "Of one run: no intervals"
+    seeds = comparison["seeds"]
+    if len(seeds) == 1:
+        return f"Of seed {seeds[0]} alone: no intervals"
+    return f"Means over {len(seeds)} seeds, with {percent(comparison['confidence'])} intervals"
+
+
+def _hints(
+    tables: dict[str, list[page_tables.Table]],
+    settings: page_tables.Table,
+    comparison: Comparison | None,
+) -> dict[str, str]:
+    """What a fold holds, by its name."""
+    rows = {
+        name: sum(len(table.rows) + len(table.more) for table in of) for name, of in tables.items()
+    }
+    hints = {"numbers": f"{rows.get('numbers', 0)} metrics", "settings": "", "gate": ""}
+    if "gate" in tables:
+        _, *gated = tables["gate"][0].columns
+        hints["gate"] = ", ".join(gated)
+    if settings.more:
+        hints["settings"] = f"{len(settings.rows)} differ between methods"
+    if comparison:
+        several = ", with intervals" if len(comparison["seeds"]) > 1 else ""
+        hints["numbers"] += f" of {len(comparison['methods'])} methods{several}"
+        hints["differences"] = page_tables.verdicts(comparison)
+    if "printed" in tables:
+        hints["printed"] = f"{rows['printed']} values of {comparison['printed']['source']}"
+    return hints
+
+
+def _titles(runs: Runs, comparison: Comparison | None) -> dict[str, str]:
+    """What the panels of these figures show."""
+    return {
+        name: ", ".join(panel.title for panel in PANELS[name](runs, comparison))
+        for name in ("curves", "factors")
+    }
+
+
+def _definitions(
+    tables: dict[str, list[page_tables.Table]],
+    columns: list[Headline],
+    fields: list[DimensionField],
+) -> dict[str, tuple[str, str]]:
+    """Identifier -> (label, meaning) of every number on the page, once by name."""
+    known = {metric.name: metric.label for metric in reversed((*METRICS, *AT_EQUAL_KNN))}
+    names = [name_of(column.key) for column in columns]
+    names += [name_of(key) for of in tables.values() for table in of for key in table.keys]
+    found = {
+        name: (known.get(name, name.replace("_", " ")), MEANINGS[name])
+        for name in dict.fromkeys(names)
+        if name in MEANINGS
+    }
+    of_dimensions = {
+        f"dimension-{f.key}": (f"of a dimension: {f.label}", f.meaning) for f in fields
+    }
+    return found | of_dimensions

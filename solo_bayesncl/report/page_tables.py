@@ -33,45 +33,122 @@ ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
 @dataclass(frozen=True)
+class Row:
+    """Cells as text, and the key of the metric that they are about."""
+
+    cells: list[str]
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of the page.
 
     Attributes:
         caption: its title.
         columns: headings; the first column names the rows.
-        rows: cells as text.
-        more: rows that are folded away.
+        rows: the rows that are shown.
+        more: rows that are folded away, under `more_caption`.
     """
 
     caption: str
     columns: list[str]
-    rows: list[list[str]]
-    more: list[list[str]] = field(default_factory=list)
+    rows: list[Row]
+    more: list[Row] = field(default_factory=list)
+    more_caption: str = ""
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the metrics that its rows are about."""
+        return [row.key for row in (*self.rows, *self.more) if row.key]
 
 
-def _folded(caption: str, columns: list[str], rows: list[tuple[bool, list[str]]]) -> Table:
+def _folded(caption: str, columns: list[str], rows: list[tuple[bool, Row]]) -> Table:
     """A table that shows its prominent rows, if there are any, and folds the others away."""
     prominent = [row for shown, row in rows if shown]
     others = [row for shown, row in rows if not shown]
-    return Table(caption, columns, prominent or others, others if prominent else [])
+    if not prominent:
+        return Table(caption, columns, others)
+    return Table(caption, columns, prominent, others, f"{len(others)} more rows")
 
 
-def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Means of every method, and their differences."""
+def tables(runs: Runs, comparison: Comparison | None) -> dict[str, list[Table]]:
+    """The tables of numbers by their place on the page; places without any are left out."""
+    if comparison is None:
+        found = {"numbers": run_tables(runs)}
+    else:
+        found = {
+            "numbers": [summary_table(comparison)],
+            "printed": [printed_table(comparison)],
+            "differences": [differences_table(comparison)],
+        }
+    found["gate"] = [gate_table(runs)]
+    present = {place: [table for table in of if table] for place, of in found.items()}
+    return {place: of for place, of in present.items() if of}
+
+
+def summary_table(comparison: Comparison) -> Table:
+    """Means and intervals of every method."""
     rows = [
-        (metric["headline"], [label + ARROWS[metric["better"]], *cells])
+        (metric["headline"], Row([label + ARROWS[metric["better"]], *cells], metric["key"]))
         for metric, (label, *cells) in summary_rows(comparison)
     ]
-    tables = [_folded(caption(comparison), ["metric", *comparison["methods"]], rows)]
-    if rows := printed_rows(comparison):
-        tables.append(Table(printed_caption(comparison), [*COLUMNS], rows))
-    if comparison["differences"]:
-        plotted = {m.key for m in (*METRICS, *AT_EQUAL_KNN) if m.shown >= FIGURE}
-        rows = [(metric["key"] in plotted, cells) for metric, cells in difference_rows(comparison)]
-        title = "Paired differences, seed by seed (shares and accuracies in percentage points)"
-        columns = ["metric", *difference_columns(comparison), "verdict"]
-        tables.append(_folded(title, columns, rows))
-    return tables
+    return _folded(caption(comparison), ["metric", *comparison["methods"]], rows)
+
+
+def printed_table(comparison: Comparison) -> Table | None:
+    """Printed results beside those of the comparison; None where nothing is printed."""
+    rows = [
+        Row(cells, row["metric"])
+        for row, cells in zip(
+            (comparison.get("printed") or {}).get("rows", []), printed_rows(comparison), strict=True
+        )
+    ]
+    return Table(printed_caption(comparison), [*COLUMNS], rows) if rows else None
+
+
+def differences_table(comparison: Comparison) -> Table | None:
+    """Significant differences of the metrics in figures; the others are folded away and counted.
+
+    None where only one method is compared. `differences.csv` has those of all metrics.
+    """
+    significant, unclear, unjudged = _by_verdict(comparison)
+    if not (significant or unclear or unjudged):
+        return None
+    columns = ["metric", *difference_columns(comparison), "verdict"]
+    units = "seed by seed (shares and accuracies in percentage points)"
+    if not (significant or unclear):
+        return Table(f"Differences, {units}", columns, unjudged)
+    title = f"Significant differences, {units}"
+    further = "further comparisons" if significant else "comparisons"
+    parts = [
+        f"{len(rows)} {further} {words}"
+        for rows, words in (
+            (unclear, "that show no significant difference"),
+            (unjudged, "that are not judged"),
+        )
+        if rows
+    ]
+    return Table(title, columns, significant, [*unclear, *unjudged], ", ".join(parts))
+
+
+def _by_verdict(comparison: Comparison) -> tuple[list[Row], list[Row], list[Row]]:
+    """Differences of plotted metrics that are significant, are not, and are not judged."""
+    plotted = {m.key for m in (*METRICS, *AT_EQUAL_KNN) if m.shown >= FIGURE}
+    rows: dict[bool | None, list[Row]] = {True: [], False: [], None: []}
+    for difference, (metric, cells) in zip(
+        comparison["differences"], difference_rows(comparison), strict=True
+    ):
+        if metric["key"] in plotted and difference["mean"] is not None:
+            rows[difference["significant"]].append(Row(cells, metric["key"]))
+    return rows[True], rows[False], rows[None]
+
+
+def verdicts(comparison: Comparison) -> str:
+    """How many of these differences are significant; empty where there are none."""
+    counts = map(len, _by_verdict(comparison))
+    words = ("significant", "without a significant difference", "not judged")
+    return ", ".join(f"{count} {word}" for count, word in zip(counts, words, strict=True) if count)
 
 
 def run_tables(runs: Runs) -> list[Table]:
@@ -88,15 +165,15 @@ def run_tables(runs: Runs) -> list[Table]:
             metric = known.get(name) or Metric(name, name.replace("_", " "), "number")
             cells = (run.evaluation[space].get(name) for space in spaces)
             row = [metric.label, *(formatted(cell, metric.unit) for cell in cells)]
-            rows.append((metric.headline, row))
+            rows.append((metric.headline, Row(row, f"codes.{name}")))
         tables.append(_folded(f"Metrics by space{of}", ["metric", *spaces], rows))
         lengths, rows = length_rows(run.evaluation)
         if lengths:
-            rows = [(metric.headline, cells) for metric, cells in rows]
+            rows = [(m.headline, Row(cells, f"codes.{m.name}")) for m, cells in rows]
             title = f"Codes cut to a length, in active dimensions per sample{of}"
             tables.append(_folded(title, ["metric", *lengths], rows))
         accuracies = [
-            [metric.label, formatted(metric.of(run.evaluation), metric.unit)]
+            Row([metric.label, formatted(metric.of(run.evaluation), metric.unit)], metric.key)
             for metric in METRICS
             if metric.place == ("accuracy",) and metric.of(run.evaluation) is not None
         ]
@@ -111,11 +188,17 @@ def gate_table(runs: Runs) -> Table | None:
     if not groups:
         return None
 
-    def row(label: str, unit: str, value: Callable[[RunReport], float | None]) -> list[str]:
-        return [label, *(formatted(_mean(map(value, group)), unit) for group in groups.values())]
+    def row(label: str, unit: str, value: Callable[[RunReport], float | None], key="") -> Row:
+        means = (formatted(_mean(map(value, group)), unit) for group in groups.values())
+        return Row([label, *means], key)
 
     rows = [
-        row(metric.label, metric.unit, lambda run, metric=metric: metric.of(run.evaluation))
+        row(
+            metric.label,
+            metric.unit,
+            lambda run, metric=metric: metric.of(run.evaluation),
+            metric.key,
+        )
         for metric in METRICS
         if metric.about_gates
     ]
@@ -165,7 +248,7 @@ def settings_table(runs: Runs) -> Table:
         columns[label] = {key: listed(values) for key, values in cells.items()}
     keys = dict.fromkeys(key for cells in columns.values() for key in cells)
     rows = [[key, *(cells.get(key, MISSING) for cells in columns.values())] for key in keys]
-    rows = [(len(set(row[1:])) > 1, row) for row in rows]
+    rows = [(len(set(row[1:])) > 1, Row(row)) for row in rows]
     differ = any(differs for differs, _ in rows)
     title = "Settings that differ between methods" if differ else "All settings"
     return _folded(title, ["setting", *columns], rows)

@@ -1,6 +1,5 @@
 """The input of reports: runs, read from their folders, and a comparison of them."""
 
-import base64
 import csv
 import math
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ class RunReport:
         seed: of the run.
         evaluation: content of `evaluation.json`.
         dimensions: content of `dimensions.json`, None if there is none.
-        thumbnails: the sheet of thumbnails as a data URI, None if there is none.
+        thumbnails: the file of the sheet of thumbnails, None if there is none.
         curves: name -> [(epoch, value), ...] of `metrics.csv`.
         settings: content of `args.json`.
     """
@@ -31,7 +30,7 @@ class RunReport:
     seed: int | None
     evaluation: dict[str, Any]
     dimensions: dict[str, Any] | None = None
-    thumbnails: str | None = None
+    thumbnails: Path | None = None
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -87,7 +86,7 @@ class RunReport:
             seed=evaluation.get("seed"),
             evaluation=evaluation,
             dimensions=dimensions,
-            thumbnails=_read_thumbnails(folder, dimensions),
+            thumbnails=_thumbnails(folder, dimensions),
             curves=_read_curves(record / "metrics.csv"),
             settings=settings,
         )
@@ -139,14 +138,11 @@ def _read_dimensions(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _read_thumbnails(folder: Path, dimensions: dict[str, Any] | None) -> str | None:
-    """The sheet as a data URI; a name from the record never leads out of the folder."""
+def _thumbnails(folder: Path, dimensions: dict[str, Any] | None) -> Path | None:
+    """The sheet; a name from the record never leads out of the folder."""
     sheet = (dimensions or {}).get("thumbnails") or {}
     path = folder / Path(sheet.get("file", "thumbnails.jpg")).name
-    if not (sheet.get("tiles") and path.is_file()):
-        return None
-    kind = "png" if path.suffix.lower() == ".png" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    return path if sheet.get("tiles") and path.is_file() else None
 
 
 def _read_curves(path: Path) -> dict[str, list[tuple[int, float]]]:

@@ -38,21 +38,25 @@ def test_identifiers_occur_once(html):
     assert len(names) == len(set(names))
 
 
-def test_names_from_data_never_become_markup(html):
+def test_names_from_data_never_become_markup(html, browser_page):
     assert SPECIAL not in html
-    assert r"\u003cb\u003e\"\u0026é" in html
+    assert "“&lt;b&gt;&#34;&amp;é”" in html
+    browsed = browser_page.read_text(encoding="utf-8")
+    assert SPECIAL not in browsed
+    assert r"\u003cb\u003e\"\u0026é" in browsed
 
 
 def test_summary_holds_means_intervals_and_verdicts(html, report_comparison):
     for sentence in report_comparison["sentences"]:
         assert sentence in html
-    assert re.search(r"<td>\d+\.\d ± \d+\.\d % \[\d+\.\d, \d+\.\d\]</td>", html)
+    interval = r"\[\d+\.\d, \d+\.\d\]"
+    assert re.search(rf"<td>\d+\.\d ± \d+\.\d % <small>{interval}</small></td>", html)
     assert "<td>not judged</td>" in html
 
 
 def test_settings_that_differ_come_first(html):
     settings = html[html.index('id="settings"') :]
-    folded = settings.index("<details>")
+    folded = settings.index('<details class="rest">')
     assert settings.index("method_kwargs.non_neg") < folded < settings.index("max_epochs")
     assert "versions.torch" in settings
 
@@ -162,7 +166,7 @@ def test_open_rate_is_compared_with_information_on_factors(reports, html):
         for row in (row for row in rows if row["open_rate"] is not None):
             row["information"] = {"background": 1 - row["open_rate"] ** 3, "cost in $": 0.25}
         changed.append(replace(run, dimensions={**run.dimensions, "dimensions": rows}))
-    (*_, background, cost) = gate_table(changed).rows
+    (*_, background, cost) = (row.cells for row in gate_table(changed).rows)
     assert background == [
         "rank correlation of a dimension's information on background with its open rate",
         "−1.00",

@@ -36,6 +36,10 @@ def emulate(browser, scheme: str = "light") -> None:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
 
 
+def print_media(browser) -> None:
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+
+
 def resize(browser, width: int) -> None:
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -51,7 +55,8 @@ def texts(browser, selector):
 
 
 def choose(browser, name, value):
-    """Sets a control as a person does."""
+    """Sets a control as a person does, who unfolds it first."""
+    browser.execute_script("document.getElementById('filters').open = true")
     if name in ("run", "preset"):
         find(browser, f"input[name={name}][value='{value}'] + span").click()
     elif name in ("sort", "order", "owner"):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from solo_bayesncl.comparison.sentences import sentences
+from solo_bayesncl.comparison.sentences import highlights, sentences
 from solo_bayesncl.comparison.statistics import compare
 from solo_bayesncl.evaluation.lengths import AS_TRAINED, LENGTHS
 from solo_bayesncl.metrics import (
@@ -323,6 +323,8 @@ def build_comparison(folders: list[Path]) -> dict:
     return {
         **comparison,
         "sentences": sentences(comparison),
+        "highlights": highlights(comparison),
+        "warnings": [],
         "optimizer_steps": {method: [200] * len(of) for method, of in runs.items()},
         "runs": runs,
         "settings": {},

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from solo_bayesncl.report.catalogue import AT_EQUAL_KNN, FIGURE, METRICS, Metric
 from solo_bayesncl.report.figures.style import MUTED, Panel, set_methods, set_unit, styles
+from solo_bayesncl.report.meanings import meaning_of
 from solo_bayesncl.report.run import Comparison, Runs
 
 
@@ -16,7 +17,8 @@ def comparison_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Pan
     for metric in (*METRICS, *AT_EQUAL_KNN):
         has_values = any(summary.get(metric.key, {}).get("n") for summary in summaries)
         if metric.shown >= FIGURE and has_values:
-            yield Panel(metric.label, partial(_draw_metric, comparison=comparison, metric=metric))
+            draw = partial(_draw_metric, comparison=comparison, metric=metric)
+            yield Panel(metric.label, draw, meaning_of(metric.key))
 
 
 def _draw_metric(axes: Axes, comparison: Comparison, metric: Metric) -> None:

@@ -48,7 +48,7 @@ def figure_of(name: str, runs: Runs, comparison: Comparison | None = None) -> Fi
 def panel_svgs(name: str, runs: Runs, comparison: Comparison | None = None) -> list[str]:
     """Every panel as an SVG element whose ink and grid are the page's CSS variables."""
     return [
-        inline_svg(_drawn([panel]), panel.title, f"{name}-{number}")
+        inline_svg(_drawn([panel]), panel.title, f"{name}-{number}", panel.meaning)
         for number, panel in enumerate(PANELS[name](runs, comparison))
     ]
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from solo_bayesncl.evaluation.lengths import AS_TRAINED, LENGTHS
 from solo_bayesncl.report.figures.style import MUTED, Panel, percent_ticks, set_unit, styles
+from solo_bayesncl.report.meanings import meaning_of
 from solo_bayesncl.report.run import Comparison, Runs
 
 CONSISTENCIES = {
@@ -30,7 +32,8 @@ def length_panels(runs: Runs, comparison: Comparison | None) -> Iterator[Panel]:
     for name, title in CONSISTENCIES.items():
         lines = {method: _points(summary, name) for method, summary in summaries.items()}
         if any(lines.values()):
-            yield Panel(title, partial(_draw_lines, lines=lines, level=max(levels, default=None)))
+            draw = partial(_draw_lines, lines=lines, level=max(levels, default=None))
+            yield Panel(title, draw, meaning_of(f"codes.{name}"))
 
 
 def _points(summary: dict[str, dict[str, Any]], name: str) -> list[Point]:
@@ -63,6 +66,7 @@ def _draw_lines(axes: Axes, lines: dict[str, list[Point]], level: float | None) 
     if level is not None:
         axes.axvline(level, color=MUTED, linestyle=":", linewidth=1.2, zorder=1)
     axes.set_xlabel("kNN top-1, codes")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(percent_ticks("percent"))
     set_unit(axes, "share")
 

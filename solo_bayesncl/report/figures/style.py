@@ -39,10 +39,11 @@ RC = {
 
 
 class Panel(NamedTuple):
-    """One pair of axes: its title and what draws it."""
+    """One pair of axes: its title, what draws it, and what its numbers mean, shown on hover."""
 
     title: str
     draw: Callable[[Axes], None]
+    meaning: str = ""
 
 
 class MethodStyle(NamedTuple):

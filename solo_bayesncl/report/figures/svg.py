@@ -22,8 +22,8 @@ def svg_of(figure: Figure, salt: str) -> str:
     return target.getvalue()
 
 
-def inline_svg(figure: Figure, title: str, salt: str) -> str:
-    """An SVG element in the page's size, font and colours."""
+def inline_svg(figure: Figure, title: str, salt: str, meaning: str = "") -> str:
+    """An SVG element in the page's size, font and colours; `meaning` is shown on hover."""
     svg = svg_of(figure, salt)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
@@ -32,7 +32,10 @@ def inline_svg(figure: Figure, title: str, salt: str) -> str:
     svg = re.sub(r' width="[^"]*pt" height="[^"]*pt"', "", svg, count=1)
     svg = re.sub(TAG, lambda tag: _in_page(tag[0], used), svg)
     described = f'<svg role="img" aria-label="{html.escape(printable(title))}" '
-    return re.sub(r"\n\s*", "\n", svg).replace("<svg ", described, 1)
+    svg = re.sub(r"\n\s*", "\n", svg).replace("<svg ", described, 1)
+    if meaning:
+        svg = svg.replace(">", f"><title>{html.escape(meaning)}</title>", 1)
+    return svg
 
 
 def _in_page(tag: str, used: set[str]) -> str:

@@ -1,0 +1,54 @@
+"""The few sentences that a page shows."""
+
+import pytest
+
+from solo_bayesncl.comparison.sentences import HIGHLIGHTS, OF_A_METRIC, highlights, sentences
+from solo_bayesncl.comparison.statistics import compare
+
+
+def evaluation(consistency, cut, knn):
+    return {
+        "codes": {"adjusted_consistency": consistency, "code_length": 10.0},
+        "code_lengths": {"3": {"adjusted_consistency": cut}},
+        "accuracy": {"knn_backbone": knn},
+    }
+
+
+def compared(numbers, seeds=3):
+    """`numbers`: consistency as trained and at length 3, and kNN, of each method."""
+    return compare(
+        {
+            name: {
+                seed: evaluation(*(value + 1e-3 * seed * place for value in values))
+                for seed in range(seeds)
+            }
+            for place, (name, values) in enumerate(numbers.items())
+        }
+    )
+
+
+def test_only_significant_differences_are_shown():
+    result = compared({"ncl": (0.2, 0.3, 70.0), "gated": (0.2, 0.4, 70.0)})
+    (text,) = highlights(result)
+    assert text.startswith("Chance-adjusted consistency at length 3: gated 40.1 %, ncl 30.0 %.")
+    assert text.endswith("95 % interval +9.9 to +10.3.")
+    assert len(sentences(result)) > 1
+
+
+def test_a_reversal_comes_first():
+    result = compared({"ncl": (0.2, 0.4, 70.0), "gated": (0.3, 0.3, 60.0)})
+    assert "as trained gated is ahead, at equal length ncl is" in highlights(result)[0]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_nothing_is_shown_before_it_can_be_judged(seeds):
+    result = compared({"ncl": (0.2, 0.3, 70.0), "gated": (0.3, 0.4, 60.0)}, seeds)
+    assert highlights(result) == []
+
+
+def test_many_methods_have_a_handful_of_sentences():
+    numbers = {f"m{n}": (0.1 * n, 0.05 * n, 50.0 + n) for n in range(10)}
+    shown = highlights(compared(numbers))
+    assert len(shown) == HIGHLIGHTS
+    starts = [text.partition(":")[0] for text in shown]
+    assert max(map(starts.count, starts)) == OF_A_METRIC
