@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("narrow_backbone")
         ("the command", signal.SIGKILL, -signal.SIGKILL, ""),
     ],
 )
-def test_interrupted_runs_leave_no_processes(images, tmp_path, killed, by, status, told):
+def test_interrupted_runs_leave_no_processes(images, tmp_path, request, killed, by, status, told):
     options = ["methods=[ncl]", "seeds=[0,1,2]", "linear=null", "max_epochs=10000", "n_jobs=2"]
     with (tmp_path / "err").open("w") as err:
         process = subprocess.Popen(
@@ -31,6 +31,7 @@ def test_interrupted_runs_leave_no_processes(images, tmp_path, killed, by, statu
             env=environment(),
             start_new_session=True,
         )
+    request.addfinalizer(process.kill)
     deadline = time.monotonic() + 200
     while len(list(tmp_path.glob("out/runs/ncl/*/ncl/*/metrics.csv"))) < 2:
         assert process.poll() is None, (tmp_path / "err").read_text()
