@@ -98,6 +98,8 @@ setup(
             "build",
             "twine",
             "selenium",
+            "nbclient",
+            "ipykernel",
             "hydra-joblib-launcher",
             "onnx",
             "onnxscript",

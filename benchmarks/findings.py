@@ -194,15 +194,20 @@ def tables(folder: Path, comparisons: dict[str, Comparison]) -> dict[str, str]:
     return found
 
 
+def put_tables(page: Path, tables: dict[str, str]) -> None:
+    """Puts each table between its marks."""
+    text = page.read_text(encoding="utf-8")
+    for name, content in tables.items():
+        between = rf"(?s)(?<=<!-- {name} -->\n).*(?=<!-- end of {name} -->)"
+        text = re.sub(between, lambda _, content=content: f"{content}\n", text)
+    page.write_text(text, encoding="utf-8")
+
+
 def update(page: Path, folder: Path) -> None:
     """Puts tables into a page and figures into the folder of its name."""
     records = {name: folder / f"findings-{name}/comparison.json" for name in FIGURES}
     comparisons = {name: files.read_json(path) for name, path in records.items() if path.is_file()}
-    text = page.read_text(encoding="utf-8")
-    for name, table in tables(folder, comparisons).items():
-        between = rf"(?s)(?<=<!-- {name} -->\n).*(?=<!-- end of {name} -->)"
-        text = re.sub(between, lambda _, table=table: f"{table}\n", text)
-    page.write_text(text, encoding="utf-8")
+    put_tables(page, tables(folder, comparisons))
     for name in comparisons:
         for figure in FIGURES[name]:
             source = records[name].parent / f"figures/{figure}.svg"

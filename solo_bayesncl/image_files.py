@@ -25,9 +25,9 @@ def is_leftover(name: str) -> bool:
     return name.startswith(".") or name.casefold() in LEFTOVERS
 
 
-def is_image(name: str) -> bool:
+def is_image(name: str, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> bool:
     """Whether a file of this name is taken for an image; what it holds does not matter."""
-    return name.lower().endswith(IMAGE_EXTENSIONS) and not is_leftover(name)
+    return name.lower().endswith(extensions) and not is_leftover(name)
 
 
 def is_folder(entry: os.DirEntry) -> bool:
@@ -81,26 +81,29 @@ def require_flat(folder: str | Path, key: str) -> None:
         )
 
 
-def find_images(folder: str | Path) -> tuple[list[str], list[str]]:
+def find_images(
+    folder: str | Path, extensions: tuple[str, ...] = IMAGE_EXTENSIONS
+) -> tuple[list[str], list[str]]:
     """The images of a folder, and what else is in it.
 
     Symbolic links are followed, but not back into a folder that holds them.
 
     Args:
         folder: of a class, or of images without labels; folders in it are looked into.
+        extensions: of image files, in lower case.
 
     Returns:
         (paths of the images, in torchvision's order; names of what was left out).
     """
     images, left_out = [], []
-    for _, files, others in sorted(_walk(str(folder))):
+    for _, files, others in sorted(_walk(str(folder), extensions)):
         images += files
         left_out += others
     return images, left_out
 
 
 def _walk(
-    folder: str, parents: tuple[tuple[int, int], ...] = ()
+    folder: str, extensions: tuple[str, ...], parents: tuple[tuple[int, int], ...] = ()
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """(folder, sorted paths of its images, names left out) of a folder and those inside."""
     status = Path(folder).stat()
@@ -110,11 +113,11 @@ def _walk(
     with os.scandir(folder) as entries:  # which knows folders without a look at each file
         kinds = [(entry.path, entry.name, is_folder(entry)) for entry in entries]
     folders = [path for path, name, is_dir in kinds if is_dir and not is_leftover(name)]
-    images = [path for path, name, is_dir in kinds if not is_dir and is_image(name)]
+    images = [path for path, name, is_dir in kinds if not is_dir and is_image(name, extensions)]
     taken = {*folders, *images}
     yield folder, sorted(images), [name for path, name, _ in kinds if path not in taken]
     for inner in folders:
-        yield from _walk(inner, (*parents, place))
+        yield from _walk(inner, extensions, (*parents, place))
 
 
 def left_out_in_words(names: Collection[str]) -> str:

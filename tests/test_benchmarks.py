@@ -7,7 +7,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from report_data import build_comparison, build_runs, write
+from report_data import PX, build_comparison, build_runs, write
+
+from solo_bayesncl.report.formats import formatted
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -112,3 +114,63 @@ def test_page_of_findings_has_a_place_for_every_table(findings):
     names = [f"{name} {kind}" for name in findings.SETS for kind in findings.KINDS]
     for name in (*names, "gate", findings.EMPTY_ROWS):
         assert page.count(f"<!-- {name} -->") == page.count(f"<!-- end of {name} -->") == 1, name
+
+
+@pytest.fixture
+def readme(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import readme
+
+    return readme
+
+
+@pytest.fixture
+def demo(tmp_path) -> Path:
+    """The folder of a finished comparison."""
+    runs = build_runs(tmp_path / "runs", seeds=(0, 1, 2))
+    write(tmp_path / "comparison.json", build_comparison(runs))
+    for run in runs:
+        run.rename(run.with_name(run.name.replace("seed", "seed-")))
+    return tmp_path
+
+
+def test_readme_gets_the_numbers_of_the_demo_and_keeps_its_text(readme, demo):
+    page = demo / "README.md"
+    page.write_text("above\n<!-- demo -->\nold\n<!-- end of demo -->\nbelow\n")
+    readme.update(page, demo / "picture.png", demo)
+    above, table = page.read_text().split("<!-- demo -->\n")
+    table, below = table.split("<!-- end of demo -->\n")
+    assert (above, below) == ("above\n", "below\n")
+    summary = json.loads((demo / "comparison.json").read_text())["summary"]
+    heading, _, *rows = ([cell.strip() for cell in line.split("|")] for line in table.splitlines())
+    cells = {row[1]: dict(zip(heading, row, strict=True)) for row in rows}
+    assert cells.keys() == readme.ROWS.keys()
+    for method, name in readme.NAMES.items():
+        mean = summary[method]["codes.semantic_consistency"]["mean"]
+        assert cells["semantic consistency"][name].startswith(f"{100 * mean:.1f} ")
+
+
+def test_picture_of_the_readme_has_squares_of_images_on_a_transparent_ground(readme, demo):
+    picture = readme.picture(demo).convert("RGBA")
+    side = readme.SIDE * PX
+    assert picture.getpixel((picture.width - 1, picture.height - 1))[3] == 0
+    for row in range(len(readme.NAMES)):
+        for column in range(readme.DIMENSIONS):
+            corner = readme.MARGIN + column * (side + readme.GAP), row * (side + readme.CAPTION)
+            assert picture.getpixel(corner)[3] == 255
+
+
+@pytest.mark.parametrize("method", ["ncl", "bayesncl"])
+def test_picture_of_the_readme_does_not_choose_the_best_dimensions(readme, demo, method):
+    shown = [caption for _, caption in readme.squares(demo / "runs" / method)]
+    record = json.loads((demo / f"runs/{method}/seed-0/dimensions.json").read_text())
+    live = [one["consistency"] for one in record["dimensions"] if one["support"]]
+    best = sorted(live, reverse=True)[: readme.DIMENSIONS]
+    assert sorted(shown) != sorted(formatted(value, "share") for value in best)
+
+
+def test_readme_has_a_place_for_the_demo_and_a_small_picture(readme):
+    text = readme.README.read_text()
+    assert text.count("<!-- demo -->") == text.count("<!-- end of demo -->") == 1
+    assert f"]({readme.PICTURE.relative_to(readme.ROOT)})" in text
+    assert readme.PICTURE.stat().st_size < 200_000

@@ -2,10 +2,13 @@
 
 import ast
 import re
+import shlex
+from importlib import import_module
 
 from conftest import RECIPES, ROOT
 
-from solo_bayesncl.__main__ import COMMANDS
+from solo_bayesncl.__main__ import COMMANDS, PARSE_THEMSELVES
+from solo_bayesncl.arguments import ArgumentParser
 from solo_bayesncl.recipes.method_kwargs import BayesNCLKwargs, NCLKwargs
 from solo_bayesncl.recipes.search_path import recipe_names
 from solo_bayesncl.recipes.validation import accepted_values
@@ -69,6 +72,29 @@ def test_every_file_that_a_document_names_exists():
             assert (ROOT / name).exists(), (document.name, name)
         for name in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", document.read_text()):
             assert (document.parent / name).exists(), (document.name, name)
+
+
+def test_every_heading_that_a_document_links_to_exists():
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for name, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", document.read_text()):
+            target = document.parent / name if name else document
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
+            anchors = [re.sub(r"[^\w -]", "", heading).lower() for heading in headings]
+            assert anchor in [one.replace(" ", "-") for one in anchors], (document.name, anchor)
+
+
+def test_command_lines_of_the_readme_are_accepted():
+    readme = (ROOT / "README.md").read_text()
+    lines = re.findall(r"^    (?:.*/)?solo-bayesncl ([^\\\n]+)", readme, re.M)
+    parsed = set()
+    for line in lines:
+        name, *arguments = shlex.split(line, comments=True)
+        if name not in PARSE_THEMSELVES:
+            parser = ArgumentParser()
+            import_module(f"solo_bayesncl.commands.{name}").add_arguments(parser)
+            parser.parse_args(arguments)
+            parsed.add(name)
+    assert {"demo", "evaluate", "explain", "export"} <= parsed
 
 
 def test_every_reported_metric_is_defined_and_nothing_else():

@@ -1,7 +1,9 @@
 """solo-learn main (GitHub, 1.0.3 and later, `lightning` 2.x)."""
 
 import io
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
@@ -146,7 +148,23 @@ def backbone_names() -> tuple[str, ...]:
 
 
 def build(cfg: DictConfig) -> BaseMethod:
-    return _resumable(METHODS[cfg.method](cfg))
+    with _without_warning_of_steps():
+        return _resumable(METHODS[cfg.method](cfg))
+
+
+@contextmanager
+def _without_warning_of_steps() -> Iterator[None]:
+    """Hides that `scheduler.interval: step`, main's default, "might" not resume: our runs do."""
+    root = logging.getLogger()
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return "scheduler_interval" not in record.getMessage()
+
+    root.addFilter(is_shown)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_shown)
 
 
 def backbone(name: str, method: str | None, kwargs: dict, cifar_stem: bool) -> nn.Module:

@@ -123,6 +123,7 @@ def _run(plan: Plan) -> None:
 
 def _finish(plan: Plan) -> None:
     from solo_bayesncl.comparison.results import PAGE, summarise, write_results
+    from solo_bayesncl.comparison.sentences import conclusions
     from solo_bayesncl.report.tables import comparison_table, printed_table
 
     result, reports = summarise(plan)
@@ -130,8 +131,8 @@ def _finish(plan: Plan) -> None:
     console.print(comparison_table(result))
     if table := printed_table(result):
         console.print(table)
-    for sentence in result["sentences"]:
-        console.print(sentence)
+    for line in conclusions(result):
+        console.print(line)
     write_results(plan, result, reports)
     console.print(
         "Beside the page: comparison.md, .tex, .csv, .json, differences.csv, figures/, runs/\n"

@@ -119,23 +119,27 @@ def _write(out: Path, findings: "Findings", run_: "runs.Run") -> None:
 
 
 def _overview(table: dict[str, Any], top: int) -> Table:
-    """Dimensions spread evenly from the most to the least consistent one."""
+    """Dimensions spread evenly from the most to the least consistent one.
+
+    Without labels, from the most to the least monosemantic one.
+    """
+    rank = _rank(table)
     live = [d for d in table["dimensions"] if d["support"] > 0]
-    live.sort(key=lambda d: (-d["consistency"], -d["support"], d["index"]))
+    live.sort(key=lambda d: (-(d[rank] or 0), -d["support"], d["index"]))
     count = min(top, len(live))
     chosen = [live[round(i * (len(live) - 1) / max(count - 1, 1))] for i in range(count)]
     dead = len(table["dimensions"]) - len(live)
     printed = Table(
-        title=f"{count} of {len(live)} live dimensions, from the most to the least consistent; "
+        title=f"{count} of {len(live)} live dimensions, from the highest to the lowest {rank}; "
         f"{dead} are dead"
     )
-    for heading in ("dimension", "mostly", "consistency", "active on", "gate open on"):
+    for heading in ("dimension", "mostly", rank, "active on", "gate open on"):
         printed.add_column(heading, justify="right")
     for dimension in chosen:
         printed.add_row(
             str(dimension["index"]),
             _owner(table, dimension),
-            _percent(dimension["consistency"]),
+            _rank_cell(dimension, rank),
             _percent(dimension["density"]),
             _percent(dimension["open_rate"]),
         )
@@ -154,9 +158,9 @@ def _image_tables(
         codes = apply_cut(codes, table["code_threshold"])
     described = strongest(codes)
     classes = table["classes"] if model.classifier_fits else None
-    parts: list[Table | str] = [
-        f"{path}: the online classifier says {_prediction(image.logits[0], classes)}."
-    ]
+    parts: list[Table | str] = [f"{path}:"]
+    if table["classes"]:
+        parts = [f"{path}: the online classifier says {_prediction(image.logits[0], classes)}."]
     if not codes.isfinite().all():
         return [*parts, "Its code is not finite: the model diverged."]
     parts.append(
@@ -178,7 +182,8 @@ def _prediction(logits: "Tensor", classes: Sequence[str] | None) -> str:
 
 def _of_image(table: dict[str, Any], title: str, indexes: list[int], values, image) -> Table:
     printed = Table(title=title)
-    for heading in ("dimension", "activation", "mostly", "consistency", "active on", "P(open)"):
+    rank = _rank(table)
+    for heading in ("dimension", "activation", "mostly", rank, "active on", "P(open)"):
         printed.add_column(heading, justify="right")
     for index in indexes:
         dimension = table["dimensions"][index]
@@ -186,7 +191,7 @@ def _of_image(table: dict[str, Any], title: str, indexes: list[int], values, ima
             str(index),
             f"{values[index]:.3f}",
             _owner(table, dimension),
-            _percent(dimension["consistency"]),
+            _rank_cell(dimension, rank),
             _percent(dimension["density"]),
             "-" if image.probs is None else f"{image.probs[0, index]:.2f}",
         )
@@ -195,7 +200,20 @@ def _of_image(table: dict[str, Any], title: str, indexes: list[int], values, ima
 
 def _owner(table: dict[str, Any], dimension: dict[str, Any]) -> str:
     owner = dimension["owner"]
-    return "nothing" if owner is None else printable(table["classes"][owner])
+    if owner is None:
+        return "nothing" if table["classes"] else "-"
+    return printable(table["classes"][owner])
+
+
+def _rank(table: dict[str, Any]) -> str:
+    """The number by which dimensions are judged: without labels, there is no consistency."""
+    return "consistency" if table["classes"] else "monosemanticity"
+
+
+def _rank_cell(dimension: dict[str, Any], rank: str) -> str:
+    if rank == "consistency":
+        return _percent(dimension[rank])
+    return "-" if dimension[rank] is None else f"{dimension[rank]:.2f}"
 
 
 def _percent(share: float | None) -> str:

@@ -229,6 +229,7 @@ class _Images:
         if folder not in self._counted:
             self._counted[folder] = None
             with suppress(OSError):  # it may be on another machine
-                paths = (Path(folder) / name for name in class_names(folder))
+                names = class_names(folder) or [""]  # flat, without labels
+                paths = (Path(folder) / name for name in names)
                 self._counted[folder] = sum(len(find_images(path)[0]) for path in paths)
         return self._counted[folder]

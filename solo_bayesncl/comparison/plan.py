@@ -11,11 +11,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from solo_bayesncl import methods
 from solo_bayesncl.adapters import adapter
+from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.comparison.config import ComparisonConfig, PrintedSection
 from solo_bayesncl.comparison.grids import expand_grid
 from solo_bayesncl.errors import InputError, prefix_arguments, prefix_errors
 from solo_bayesncl.evaluation.dictionaries import require_library
 from solo_bayesncl.evaluation.options import Options
+from solo_bayesncl.image_files import require_flat
 from solo_bayesncl.recipes import check_linear, check_pretrain, validate
 from solo_bayesncl.recipes.compose import compose_recipe, find_folder
 from solo_bayesncl.recipes.overrides import key_of
@@ -169,15 +171,29 @@ def _job(
     with prefix_errors(method):
         if here:
             check_pretrain(composed.copy())
-        if composed.data.get("no_labels") or composed.data.get("val_path") is None:
+        if composed.data.get("val_path") is None:
             raise InputError(
-                "data.val_path=null or data.no_labels=True: a comparison measures labelled "
-                "validation images. Give data.val_path, a folder per class in it."
+                "data.val_path=null: a comparison measures validation images. Give data.val_path, "
+                "a folder per class in it, or, with data.no_labels=True, the images themselves."
             )
+        if here and composed.data.get("no_labels"):
+            _require_flat(composed)
     probe = _probe(config, composed, recipe, folder, here)
     return Job(
         method, seed, folder, config.pretrain, recipe, overrides, composed, probe, evaluation
     )
+
+
+def _require_flat(cfg: DictConfig) -> None:
+    """Raises `InputError` unless validation images without labels can be measured."""
+    if cfg.data.get("format") == "h5" or cfg.data.dataset in DOWNLOADED:
+        raise InputError(
+            "data.no_labels=True: a comparison without labels is of image folders. Set "
+            "data.no_labels=False."
+        )
+    if not Path(cfg.data.val_path).is_dir():
+        raise InputError(f"data.val_path={cfg.data.val_path} is not a folder.")
+    require_flat(cfg.data.val_path, "data.val_path")
 
 
 def _refuse(overrides: tuple[str, ...], reserved: dict[str, str], prefix: str = "") -> None:
@@ -226,8 +242,11 @@ def _check_printed(config: ComparisonConfig, jobs: tuple[Job, ...]) -> None:
 def _probe(
     config: ComparisonConfig, pretraining: DictConfig, recipe: str, folder: Path, here: bool
 ) -> DictConfig | None:
-    """The probe's recipe on the data, backbone and seed of a pretraining recipe."""
-    if config.linear is None:
+    """The probe's recipe on the data, backbone and seed of a pretraining recipe.
+
+    None without labels.
+    """
+    if config.linear is None or pretraining.data.get("no_labels"):
         return None
     overrides = (*config.linear_overrides, *config.typed_linear)
     _refuse(overrides, RESERVED_PROBE_KEYS, "linear.")

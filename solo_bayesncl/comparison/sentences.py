@@ -5,7 +5,12 @@ from itertools import chain, pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from solo_bayesncl.comparison.statistics import CONFIDENCE, SEEDS_TO_JUDGE, Evaluations
+from solo_bayesncl.comparison.statistics import (
+    CONFIDENCE,
+    SEEDS_TO_JUDGE,
+    Evaluations,
+    is_clear,
+)
 from solo_bayesncl.evaluation.lengths import HEADLINE_LENGTH, LENGTHS
 from solo_bayesncl.report.formats import formatted, formatted_difference, formatted_interval
 
@@ -41,13 +46,13 @@ class Statement(NamedTuple):
     Attributes:
         metric: the key of what it is about.
         text: the sentence.
-        significant: its verdict.
+        clear: whether other seeds would hardly turn it round.
         short: the sentence without the verdict.
     """
 
     metric: str
     text: str
-    significant: bool | None
+    clear: bool
     short: str
 
 
@@ -61,10 +66,22 @@ def sentences(comparison: dict[str, Any]) -> list[str]:
 
 
 def highlights(comparison: dict[str, Any]) -> list[str]:
-    """The few of `sentences` that a reader should not miss, all of significant differences."""
-    significant = [s for s in _statements(comparison) if s.significant]
-    of_metrics = ([s.short for s in significant if s.metric == key] for key in _HIGHLIGHTED)
+    """The few of `sentences` that a reader should not miss, all of clear differences."""
+    clear = [s for s in _statements(comparison) if s.clear]
+    of_metrics = ([s.short for s in clear if s.metric == key] for key in _HIGHLIGHTED)
     return [*chain.from_iterable(texts[:OF_A_METRIC] for texts in of_metrics)][:HIGHLIGHTS]
+
+
+def conclusions(comparison: dict[str, Any]) -> list[str]:
+    """What a terminal shows below the table: highlights and warnings."""
+    seeds = len(comparison["seeds"])
+    if seeds < SEEDS_TO_JUDGE:
+        lines = [f"Differences are not judged below {SEEDS_TO_JUDGE} seeds."]
+    elif shown := comparison["highlights"]:
+        lines = ["Clear differences:", *(f"- {text}" for text in shown)]
+    else:
+        lines = ["No difference between neighbouring methods is clear."]
+    return [*lines, *comparison.get("printed", {}).get("notes", []), *comparison["warnings"]]
 
 
 def _statements(comparison: dict[str, Any]) -> Iterator[Statement]:
@@ -93,7 +110,7 @@ def _statements(comparison: dict[str, Any]) -> Iterator[Statement]:
                 means = _paired_means(values, cut, at=cut)
                 yield _statement(metrics[cut], "", means, differences[cut], seeds)
                 both = differences[key], differences[cut]
-                if both[0]["mean"] * both[1]["mean"] < 0:
+                if _is_lost(*both):
                     lengths = _paired_means(values, CODE_LENGTH, at=key)
                     yield _reversal(metrics[key], both, lengths)
 
@@ -136,7 +153,7 @@ def _statement(
     text = f"{_capitalised(metric['label'])}{where}: {text}"
     verdict = _verdict(difference, unit, all_seeds)
     short = f"{text}{verdict.partition(' over ')[0]}."
-    return Statement(metric["key"], f"{text}{verdict}", difference["significant"], short)
+    return Statement(metric["key"], f"{text}{verdict}", is_clear(difference), short)
 
 
 def _verdict(difference: Difference, unit: str, all_seeds: int) -> str:
@@ -155,21 +172,33 @@ def _verdict(difference: Difference, unit: str, all_seeds: int) -> str:
     return f". Difference {mean}, {interval}: {verdict} significant difference."
 
 
+def _is_lost(as_trained: Difference, cut: Difference) -> bool:
+    """Whether a difference as trained is turned round at equal length, or a clear one not seen."""
+    turned = as_trained["mean"] * cut["mean"] < 0
+    return turned or (is_clear(as_trained) and not cut["significant"])
+
+
 def _reversal(
     metric: dict[str, Any],
     differences: tuple[Difference, Difference],
     code_lengths: dict[str, float],
 ) -> Statement:
-    """For differences as trained and at equal length whose signs differ."""
+    """For a difference as trained that is lost at equal length."""
     as_trained, cut = differences
     ahead = [as_trained["method"], as_trained["against"]]
     if as_trained["mean"] < 0:
         ahead.reverse()
-    certain = as_trained["significant"] and cut["significant"]
-    text = (
-        f"{_capitalised(metric['label'])}{'' if certain else ', by the means alone'}: as trained "
-        f"{ahead[0]} is ahead, at equal length {ahead[1]} is."
-    )
+    start = _capitalised(metric["label"])
+    clear = is_clear(as_trained)
+    if as_trained["significant"] and cut["significant"]:
+        text = f"{start}: as trained {ahead[0]} is ahead, at equal length {ahead[1]} is."
+    elif clear:
+        text = f"{start}: as trained {ahead[0]} is ahead of {ahead[1]}, at equal length it is not."
+    else:
+        text = (
+            f"{start}, by the means alone: as trained {ahead[0]} is ahead, at equal length "
+            f"{ahead[1]} is."
+        )
     shorter, longer = map(code_lengths.get, ahead)
     if None not in (shorter, longer) and shorter < longer:
         text += (
@@ -177,7 +206,7 @@ def _reversal(
             f"{formatted(shorter, 'number')} active dimensions, those of {ahead[1]} "
             f"{formatted(longer, 'number')}."
         )
-    return Statement(_REVERSAL, text, certain, short=text)
+    return Statement(_REVERSAL, text, clear, short=text)
 
 
 def _capitalised(label: str) -> str:

@@ -13,6 +13,8 @@ from solo_bayesncl.comparison.equal_knn import at_equal_knn
 from solo_bayesncl.report.catalogue import reported_in
 
 CONFIDENCE = 0.95
+# of what is repeated as a conclusion: of the many differences, some exclude zero at 95 % by chance
+CLEAR_CONFIDENCE = 0.99
 # with two, Student's t is 12.7: hardly any difference could be called significant
 SEEDS_TO_JUDGE = 3
 _METRIC_FIELDS = ("key", "label", "unit", "better", "headline")
@@ -40,15 +42,27 @@ def interval(values: Sequence[float]) -> dict[str, Any]:
         result["sd"] = stdev(values)
         result["low"] = result["high"] = result["mean"]
     if result["sd"]:
-        reach = _quantile(len(values) - 1) * result["sd"] / sqrt(len(values))
+        reach = _quantile(len(values) - 1, CONFIDENCE) * result["sd"] / sqrt(len(values))
         result["low"], result["high"] = result["mean"] - reach, result["mean"] + reach
     return result
 
 
 @cache
-def _quantile(degrees: int) -> float:
+def _quantile(degrees: int, confidence: float) -> float:
     """That of Student's t at the upper end of the interval, of which there are thousands."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
+    return float(stats.t.ppf((1 + confidence) / 2, degrees))
+
+
+def is_clear(difference: dict[str, Any]) -> bool:
+    """Whether an entry of `differences` is significant at 99 %, too.
+
+    Other seeds, and another machine, hardly ever turn such a difference round.
+    """
+    if not difference["significant"]:
+        return False
+    n = difference["n"]
+    reach = _quantile(n - 1, CLEAR_CONFIDENCE) * difference["sd"] / sqrt(n)
+    return abs(difference["mean"]) > reach
 
 
 def compare(evaluations: Evaluations) -> dict[str, Any]:

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "folder": ["Summary"],
         "glyphs": ["make_glyphs"],
         "imagenet100": ["make_imagenet100"],
+        "own_images": ["make_own_images"],
         "images": ["ImageTransform", "read_image"],
         "transforms": ["evaluation_transform", "probe_transform"],
     },

@@ -6,6 +6,8 @@ fonts are combinations of the two that are not. In STIX italic and DejaVu Serif 
 characters have forms of their own, so undoing a slant is not enough.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +108,9 @@ def make_glyphs(
 
 
 def class_name(label: int) -> str:
-    """Folder of a class: sorts by label and is a safe file name everywhere."""
-    return f"{label:03d}_0x{ord(CHARACTERS[label]):04x}"
+    """Folder of a class, such as 023_capital_a: sorts by label, a safe file name everywhere."""
+    name = unicodedata.name(CHARACTERS[label]).replace("LATIN ", "").replace("LETTER ", "")
+    return f"{label:03d}_{re.sub('[^a-z]+', '_', name.lower())}"
 
 
 def load_fonts(pixels: int) -> dict[str, ImageFont.FreeTypeFont]:

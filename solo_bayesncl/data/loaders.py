@@ -20,6 +20,7 @@ from solo_bayesncl.data.folders import (
     IndexedFlatFolder,
 )
 from solo_bayesncl.errors import InputError
+from solo_bayesncl.image_files import class_names
 
 _logger = logging.getLogger(__name__)
 
@@ -64,6 +65,22 @@ def labelled_loaders(
         _warn(f"data.val_path is data.train_path={paths[0]}: accuracies are of training images.")
     val_loader = DataLoader(val, pin_memory=True, **loader_options(cfg))
     return _training_loader(_fraction_of(train, cfg), cfg), val_loader
+
+
+def flat_loaders(
+    cfg: DictConfig, train_transform: Callable, val_transform: Callable
+) -> tuple[DataLoader, DataLoader]:
+    """`labelled_loaders` for images without labels: their targets are -1."""
+    train = training_images(cfg, train_transform)
+    val = FlatFolder(cfg.data.val_path, val_transform, "data.val_path")
+    val_loader = DataLoader(val, pin_memory=True, **loader_options(cfg))
+    return _training_loader(train, cfg), val_loader
+
+
+def has_flat_folders(cfg: DictConfig) -> bool:
+    """Whether the validation images of settings without labels lie directly in a folder."""
+    path = Path(cfg.data.val_path)
+    return has_folders(cfg) and path.is_dir() and not class_names(path)
 
 
 def training_images(cfg: DictConfig, transform: Callable) -> ImageFiles:

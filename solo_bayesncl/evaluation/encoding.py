@@ -10,7 +10,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from solo_bayesncl.adapters.datasets import DOWNLOADED
 from solo_bayesncl.adapters.shared import labels_of
-from solo_bayesncl.data.loaders import labelled_loaders, worker_options
+from solo_bayesncl.data.loaders import (
+    flat_loaders,
+    has_flat_folders,
+    labelled_loaders,
+    worker_options,
+)
 from solo_bayesncl.data.transforms import as_image_folder, evaluation_transform
 from solo_bayesncl.data.unreadable import (
     ReadableLoader,
@@ -85,7 +90,12 @@ def encode_splits(checkpoint: str | Path, options: Options) -> EvaluatedModel:
 
 
 def _classes(run: Run, images: Dataset, labels: Tensor) -> tuple[str, ...]:
-    """Names by label; the label itself where a data set of solo-learn has no name for it."""
+    """Names by label; the label itself where a data set of solo-learn has no name for it.
+
+    None of images without labels.
+    """
+    if labels.max() < 0:
+        return ()
     names = list(map(str, getattr(images, "classes", range(run.cfg.data.num_classes))))
     return (*names, *map(str, range(len(names), int(labels.max()) + 1)))
 
@@ -95,6 +105,8 @@ def _classifier_fits(run: Run, options: Options, classes: tuple[str, ...]) -> bo
 
     A run of version 0.1.0 records their number alone; names are compared while its data exist.
     """
+    if not classes:
+        return False
     trained_on = recorded_classes(run.folder)
     if trained_on is None and options.data is not None:
         trained_on = training_classes(run.cfg)
@@ -105,10 +117,11 @@ def evaluation_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, D
     """(train, validation) loaders of a run's data without augmentation, in order.
 
     Raises:
-        InputError: if the run has no labelled validation images.
+        InputError: if the run has no validation images.
     """
     cfg = _with_data(cfg, options)
-    if cfg.data.get("val_path") is None or cfg.data.get("no_labels"):
+    labelled = not cfg.data.get("no_labels")
+    if cfg.data.get("val_path") is None or not (labelled or has_flat_folders(cfg)):
         raise InputError(
             "The run has no labelled validation images. Give some with --data DIR, a folder with "
             "train/ and val/ and in each a folder per class."
@@ -120,7 +133,8 @@ def evaluation_loaders(cfg: DictConfig, options: Options) -> tuple[DataLoader, D
             raise InputError(f"{split} does not exist (it is {origin}).")
     transform = evaluation_transform(cfg.data.dataset, cfg.augmentations[0])
     with data_errors_as_input_errors(cfg):
-        train, val = labelled_loaders(cfg, transform, transform)
+        loaders = labelled_loaders if labelled else flat_loaders
+        train, val = loaders(cfg, transform, transform)
     # pinned memory only serves copies to a GPU
     pinned = {"pin_memory": options.torch_device.type == "cuda"}
     return tuple(

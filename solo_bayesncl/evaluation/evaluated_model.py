@@ -32,7 +32,7 @@ class EvaluatedModel:
         val: outputs for the validation split.
         train: what is kept of those for the training split, without augmentation.
         images: the validation split.
-        classes: class names by label.
+        classes: class names by label, none for images without labels, whose label is -1.
         embeddings: (M, E) of the validation split, the reference for monosemanticity.
         factors: of the validation split.
         classifier_fits: whether the online classifier was trained on `classes`.
@@ -57,6 +57,11 @@ class EvaluatedModel:
     unreadable: UnreadableImages
     optimizer_steps: int | None
     control: dict[str, Any] | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the images have classes."""
+        return bool(self.classes)
 
     @cached_property
     def spaces(self) -> dict[str, Tensor]:

@@ -110,13 +110,13 @@ def explain(model: EvaluatedModel, code_length: float | None = None) -> Explanat
         "code_length": code_length,
         "code_threshold": threshold,
         "classes": list(model.classes),
-        "class_samples": val.labels.bincount(minlength=len(model.classes)).tolist(),
+        "class_samples": _class_samples(model, val),
         "thumbnails": {
             "file": "thumbnails.jpg",
             "px": THUMBNAIL_PX,
             "columns": num_columns,
             "tiles": [
-                {"path": _image_name(model.images, sample), "label": int(val.labels[sample])}
+                {"path": _image_name(model.images, sample), "label": _label(model, val, sample)}
                 for sample in shown
             ],
         },
@@ -164,14 +164,28 @@ def _samples_shown(order: Tensor, activations: Tensor) -> list[int]:
     return sorted(list(chosen)[:MAX_THUMBNAILS])
 
 
+def _class_samples(model: EvaluatedModel, val: Outputs) -> list[int]:
+    if not model.is_labelled:
+        return []
+    return val.labels.bincount(minlength=len(model.classes)).tolist()
+
+
+def _label(model: EvaluatedModel, val: Outputs, sample: int) -> int | None:
+    return int(val.labels[sample]) if model.is_labelled else None
+
+
 def _columns(model: EvaluatedModel, val: Outputs) -> dict[str, list]:
     """Name -> a value per dimension."""
-    of_classes = partial(metrics.per_dimension, num_classes=len(model.classes))
-    statistics = model.on_device(of_classes, val.codes, val.labels)
+    of_classes = partial(metrics.per_dimension, num_classes=max(1, len(model.classes)))
+    statistics = model.on_device(of_classes, val.codes, val.labels.clamp(min=0))
     class_counts = statistics.pop("class_counts").tolist()
     columns = {name: _rounded(column) for name, column in statistics.items()}
     columns["owner"] = [None if owner < 0 else owner for owner in columns["owner"]]
     nothing = [None] * val.codes.size(1)
+    if not model.is_labelled:
+        of_labels = ("consistency", "adjusted_consistency", "entropy", "owner")
+        columns |= dict.fromkeys(of_labels, nothing)
+        class_counts = [[] for _ in nothing]
     score = model.monosemanticity.get("codes")
     columns["monosemanticity"] = nothing if score is None else _rounded(score.per_dimension)
     columns["projection_density"] = columns["open_rate"] = nothing

@@ -80,7 +80,7 @@ def read_factors(path: Path, images: Dataset) -> dict[str, Factor]:
     Args:
         path: a table as `read_table` reads it. Its column `path` names each image relative to the
             table's folder or to the images' folder; every other column but split and class is a
-            factor. Left out are columns of one value, columns that number or name the images or name
+            factor. Left out are columns of one value, columns that number or name images or name
             the classes, and, with a message, text of more than `most_levels` values.
         images: image folder; rows of other images are ignored. Images without a value are left out
             of a factor, with a message.

@@ -4,6 +4,7 @@ from functools import partial
 from math import nan
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from solo_bayesncl import metrics
@@ -12,6 +13,7 @@ from solo_bayesncl.evaluation.code_lengths import at_code_lengths, thresholds_of
 from solo_bayesncl.evaluation.evaluated_model import EvaluatedModel
 from solo_bayesncl.evaluation.guarded import all_nan, nan_unless_finite, with_null
 from solo_bayesncl.evaluation.lengths import LENGTHS
+from solo_bayesncl.evaluation.unlabelled import without_class_metrics
 from solo_bayesncl.metrics.retrieval import retrieval_metrics
 from solo_bayesncl.metrics.summary import class_based_summary_of, summary_of
 
@@ -25,36 +27,44 @@ def measure(model: EvaluatedModel) -> dict[str, Any]:
         Nested dict of floats, shares in 0..1, entropies in nats, accuracies in percent;
         docs/metrics.md defines them. `not_finite` lists the spaces that hold NaN or infinities in
         either split, as those of a diverged model do; what would be measured on such values is NaN.
-        `warnings` are the sentences of `health.warnings_of`.
+        `warnings` are the sentences of `health.warnings_of`. Without labels, what depends on
+        classes is NaN.
     """
+    if model.is_labelled:
+        return _measure(model, model.val.labels)
+    one_class = torch.zeros_like(model.val.labels)
+    return without_class_metrics(_measure(model, one_class), list(model.spaces))
+
+
+def _measure(model: EvaluatedModel, labels: Tensor) -> dict[str, Any]:
     train, val, on = model.train, model.val, model.on_device
     spaces = model.spaces
     result: dict[str, Any] = {
-        "samples": len(val.labels),
+        "samples": len(labels),
         "not_finite": [space for space in spaces if space in model.not_finite],
         "warnings": model.warnings,
     }
     for space, values in spaces.items():
-        result[space] = on(partial(with_null, formulas=summary_of), values, val.labels)
+        result[space] = on(partial(with_null, formulas=summary_of), values, labels)
         result[space] |= _monosemanticity(model.monosemanticity.get(space))
-    average_precision = on(_average_precision, spaces["backbone"], val.labels)
+    average_precision = on(_average_precision, spaces["backbone"], labels)
     result["backbone"]["mean_average_precision"] = average_precision
-    result["retrieval"], average_precision = on(_retrieval, val.codes, val.labels)
+    result["retrieval"], average_precision = on(_retrieval, val.codes, labels)
     result["codes"]["mean_average_precision"] = average_precision
     for name, value in list(result["retrieval"].values())[-1].items():
         result["codes"][f"retrieval_{name}"] = value
     if val.probs is not None:
         result["gate"] |= _gate(val.probs, val.mask > 0)
-    selection = _feature_selection(model)
+    selection = _feature_selection(model, labels)
     result["accuracy"] = {
         # undefined for classes other than those that it was trained on
-        "online_classifier": _top1(val.logits, val.labels) if model.classifier_fits else None,
+        "online_classifier": _top1(val.logits, labels) if model.classifier_fits else None,
         "knn_backbone": train.knn_accuracy["backbone"],
         "knn_codes": train.knn_accuracy["codes"],
         "probe_codes": list(selection.values())[-1],
     }
     result["feature_selection"] = selection
-    result["code_lengths"] = _code_lengths(model)
+    result["code_lengths"] = _code_lengths(model, labels)
     result["factors"] = {name: _of_factor(model, name) for name in model.factors}
     return result
 
@@ -101,23 +111,23 @@ def _retrieval(codes: Tensor, labels: Tensor) -> tuple[dict[str, dict[str, float
     return table, float(found.mean_average_precision)
 
 
-def _feature_selection(model: EvaluatedModel) -> dict[str, float]:
+def _feature_selection(model: EvaluatedModel, labels: Tensor) -> dict[str, float]:
     train, val = model.train, model.val
     if model.options.quick:
         return dict.fromkeys(map(str, probes.selection_sizes(val.codes.size(1))), nan)
     selection = model.on_device(
-        probes.feature_selection, train.codes, train.labels, val.codes, val.labels, train.order
+        probes.feature_selection, train.codes, train.labels, val.codes, labels, train.order
     )
     # The order is that of all training images, not only of those that probes are trained on.
     return all_nan(selection) if "codes" in train.not_finite else selection
 
 
-def _code_lengths(model: EvaluatedModel) -> dict[str, dict[str, Any]]:
+def _code_lengths(model: EvaluatedModel, labels: Tensor) -> dict[str, dict[str, Any]]:
     train, val = model.train, model.val
     thresholds = dict(zip(map(str, LENGTHS), thresholds_of(train, LENGTHS), strict=True))
     lengths = model.on_device(
         partial(at_code_lengths, thresholds=thresholds, probed=not model.options.quick),
-        train.codes, train.labels, val.codes, val.labels,
+        train.codes, train.labels, val.codes, labels,
     )  # fmt: skip
     return all_nan(lengths) if "codes" in model.not_finite else lengths
 

@@ -500,3 +500,9 @@ def test_training_images_are_loaded_by_a_spawned_process(images, tmp_path):
         assert torch.equal(targets, own_targets)
         assert torch.equal(targets, indexes // 8)
         torch.testing.assert_close(crops, own_crops)
+
+
+def test_building_a_method_warns_of_nothing(images, tmp_path, caplog):
+    """Main says of its default schedule, per step, that it "might" not resume; our runs do."""
+    adapter().build(recipe(images, tmp_path, "simclr"))
+    assert not caplog.records

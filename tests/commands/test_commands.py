@@ -289,7 +289,7 @@ def test_demo_is_a_comparison_on_data_with_factors_and_ends_with_its_page(
     printed = capsys.readouterr().out
     for heading in ("simclr", "ncl", "bayesncl", "semantic consistency"):
         assert heading in printed
-    assert "One seed: no interval" in printed
+    assert "not judged below 3 seeds" in printed
     page = tmp_path / "demo/comparison/report.html"
     assert printed.rstrip().endswith(f"Page: {page}")
     assert page.exists()

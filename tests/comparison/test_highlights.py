@@ -40,6 +40,28 @@ def test_a_reversal_comes_first():
     assert "as trained gated is ahead, at equal length ncl is" in highlights(result)[0]
 
 
+def test_a_lead_that_equal_length_takes_away_comes_first():
+    ncl = {seed: evaluation(0.2, 0.4, 70.0) for seed in range(3)}
+    gated = {
+        seed: evaluation(0.3 + 1e-3 * seed, 0.41 + 0.05 * (seed - 1), 60.0) for seed in range(3)
+    }
+    assert highlights(compare({"ncl": ncl, "gated": gated}))[0].startswith(
+        "Chance-adjusted consistency: as trained gated is ahead of ncl, at equal length it is not."
+    )
+
+
+@pytest.mark.parametrize("spread, shown", [(0.01, True), (0.03, False)])
+def test_difference_that_other_seeds_might_turn_round_is_not_repeated(spread, shown):
+    """Both are significant at 95 %, the first at 99 %, too."""
+    values = {
+        name: {seed: evaluation(0.2, mean + spread * place * (seed - 1), 70.0) for seed in range(3)}
+        for place, (name, mean) in enumerate({"ncl": 0.3, "gated": 0.4}.items())
+    }
+    result = compare(values)
+    assert any("a significant difference" in text for text in sentences(result))
+    assert bool(highlights(result)) == shown
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_nothing_is_shown_before_it_can_be_judged(seeds):
     result = compared({"ncl": (0.2, 0.3, 70.0), "gated": (0.3, 0.4, 60.0)}, seeds)

@@ -1,0 +1,325 @@
+"""Someone's own images as a data set for laptops: a split, and small squares to train on.
+
+    OUT/images/{train,val}/<class>/<name>.png    squares of a few pixels, read once
+    OUT/images/metadata.csv                      a row for each: path, split, class, source
+    OUT/split/{train,val}/<class>/<name>         links to the originals, where DIR has no split
+
+Images without labels lie directly in `train` and `val`. DIR itself is only read.
+"""
+
+import hashlib
+import logging
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from solo_bayesncl import files
+from solo_bayesncl.console import progress
+from solo_bayesncl.data.folder import MARK, Sample, Summary, write_folder
+from solo_bayesncl.data.images import UnreadableImageError, open_image, pixel_limit, to_rgb
+from solo_bayesncl.data.links import link_or_copy, require_free
+from solo_bayesncl.data.own_folder import Classes, OwnFolder, find_own_images
+from solo_bayesncl.data.settings import Settings
+from solo_bayesncl.data.unreadable import Reading, UnreadableImages
+from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.text import printable
+
+_logger = logging.getLogger(__name__)
+
+DATA, SPLIT = "images", "split"  # folders in OUT
+SIZE = 64  # px, twice what is trained on
+MAX_IMAGES = 5000
+MAX_PIXELS = 2**28  # of an original, 1 GB with alpha; each thread holds one
+MAX_THREADS = 4
+VAL_SHARE = 0.25
+LEAST = {"train": 64, "val": 16}
+LEAST_IMAGES = 100  # that are enough for both, unless most classes have two images
+# on which both black and white drawings can be seen
+BACKGROUND = (128, 128, 128)
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_CAN_BE_TRANSPARENT = ("P", "L", "RGB", "1")  # with a transparent colour
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSettings(Settings):
+    """Settings of the data set.
+
+    Attributes:
+        source: the folder of the originals.
+        digest: of the names and sizes of all its images.
+        most: how many images are taken at most.
+        seed: of the split and of the choice of images.
+    """
+
+    source: str
+    digest: str
+    most: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An original.
+
+    Attributes:
+        path: of the file.
+        label: its class, as the name of a folder.
+        name: path in the folder of the class, without ending.
+    """
+
+    path: Path
+    label: str
+    name: str
+
+
+def make_own_images(
+    out: str | Path, *, images: str | Path, most: int = MAX_IMAGES, seed: int = 0
+) -> Summary:
+    """Makes a data set from a folder of images; layout above.
+
+    The images of each class are split at random, three to one, with at least one of both kinds; a
+    class of a single image is trained on alone. If the folder has a split, that is kept. Of more
+    than `most` images, so many are chosen at random, with the shares of classes and splits.
+
+    A square is the centre of a photo; a drawing on a transparent ground is put on grey whole.
+
+    Args:
+        out: folder to write to. If it holds the same data set already, nothing is written.
+        images: folder of the originals, as `find_own_images` understands it.
+        most: about how many images are taken at most.
+        seed: of what is random.
+
+    Raises:
+        InputError: for a folder of too few images, or one that has changed since `out` was made.
+    """
+    out, images = (Path(os.path.realpath(files.expand_home(folder))) for folder in (out, images))
+    _require_apart(out, images)
+    if most < LEAST_IMAGES:
+        raise ArgumentError("max_images", most, f": give at least {LEAST_IMAGES}.")
+    try:
+        found = find_own_images(images)
+        origin = {
+            "source": printable(str(images)), "digest": _digest(found), "most": most, "seed": seed,
+        }  # fmt: skip
+    except OSError as error:
+        raise ArgumentError("images", images, f" cannot be read: {error}.") from error
+    if (settings := _settings_of(out, origin)) is not None:
+        return write_folder(out / DATA, settings, ())
+    splits = _chosen(found, most, seed)
+    squares = _squares([path for of in splits.values() for paths in of.values() for path in paths])
+    splits = {
+        split: {name: [path for path in paths if path in squares] for name, paths in of.items()}
+        for split, of in splits.items()
+    }
+    if found.val is None:
+        splits = _split(splits["train"], seed)
+    by_split = {split: _named(of, found.root_of(split)) for split, of in splits.items()}
+    counts = {split: len(of) for split, of in by_split.items()}
+    _require_enough(images, splits)
+    if found.val is None:
+        _link(out / SPLIT, by_split)
+    settings = OwnSettings(
+        dataset="own images", train_size=counts["train"], val_size=counts["val"], size=SIZE,
+        **origin,
+    )  # fmt: skip
+    return write_folder(out / DATA, settings, _samples(by_split, squares, images))
+
+
+def _require_apart(out: Path, images: Path) -> None:
+    if out == images or images in out.parents:
+        raise ArgumentError(
+            "out", out, f" is in {images}, the folder of images. Give a folder elsewhere."
+        )
+    if out in images.parents:
+        raise ArgumentError(
+            "out", out, f" holds {images}, the folder of images. Give a folder elsewhere."
+        )
+
+
+def _digest(found: OwnFolder) -> str:
+    """Changes when images come, go, or change their size in bytes."""
+    digest = hashlib.sha256()
+    for split, classes in found.splits.items():
+        for path in (path for paths in classes.values() for path in paths):
+            name = path.relative_to(found.root_of(split))
+            digest.update(os.fsencode(f"{split}\0{name}\0{_bytes_of(path)}\n"))
+    return digest.hexdigest()
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a link to nothing: an image that cannot be read
+        return -1
+
+
+def _settings_of(out: Path, origin: dict[str, Any]) -> OwnSettings | None:
+    """Those of the data set that is there, None without any; raises if it is of other images."""
+    record = files.read_json(out / DATA / MARK)
+    if record is None:
+        return None
+    others = {
+        "source": "the images of {}",
+        "digest": "an earlier state of these images, which have changed since",
+        "most": "a choice of at most {} images",
+        "seed": "a split with seed {}",
+    }
+    for key, value in origin.items():
+        if record.get(key) != value:
+            what = others[key].format(record.get(key))
+            problem = f" is a demo of {what}. Give another folder, or delete this one."
+            raise ArgumentError("out", out, problem)
+    return OwnSettings(**{field.name: record[field.name] for field in fields(OwnSettings)})
+
+
+def _chosen(found: OwnFolder, most: int, seed: int) -> dict[str, Classes]:
+    """All images, or the same share of each class, but at least two of it."""
+    count = sum(len(paths) for classes in found.splits.values() for paths in classes.values())
+    if count <= most:
+        return found.splits
+    _logger.info(
+        "about %d of %d images are used, chosen at random with the shares of their classes; "
+        "--max-images N changes that",
+        most, count,
+    )  # fmt: skip
+
+    def part(paths: list[Path], key: str) -> list[Path]:
+        return sorted(_shuffled(paths, key)[: max(2, round(len(paths) * most / count))])
+
+    return {
+        split: {name: part(paths, f"{seed}/{split}/{name}") for name, paths in classes.items()}
+        for split, classes in found.splits.items()
+    }
+
+
+def _split(classes: Classes, seed: int) -> dict[str, Classes]:
+    splits: dict[str, Classes] = {"train": {}, "val": {}}
+    for name, paths in classes.items():
+        number = max(1, round(VAL_SHARE * len(paths))) if len(paths) > 1 else 0
+        shuffled = _shuffled(paths, f"{seed}/{name}")
+        splits["val"][name], splits["train"][name] = shuffled[:number], shuffled[number:]
+    if single := [name for name, paths in classes.items() if len(paths) == 1]:
+        more = f" and {len(single) - 5} more" if len(single) > 5 else ""
+        _logger.info(
+            "classes of a single image, which is trained on and not validated: %s%s",
+            ", ".join(single[:5]), more,
+        )  # fmt: skip
+    return splits
+
+
+def _shuffled(paths: list[Path], seed: str) -> list[Path]:
+    return random.Random(seed).sample(paths, len(paths))
+
+
+def _named(classes: Classes, root: Path) -> list[_Image]:
+    """The images of a split, with names that are safe everywhere and differ within a class."""
+    images = []
+    for label, paths in classes.items():
+        taken: set[str] = set()
+        for path in sorted(paths):
+            inside = path.relative_to(root / label)
+            # folders in a folder of images without labels would be taken for classes
+            joined = (inside.as_posix() if label else "-".join(inside.parts)).replace("\\", "_")
+            name = Path(printable(joined)).with_suffix("")
+            if str(name).casefold() in taken:  # a.png beside a.jpg
+                name = Path(printable(joined))
+            taken.add(str(name).casefold())
+            images.append(_Image(path, printable(label), name.as_posix()))
+    return images
+
+
+def _require_enough(folder: Path, splits: dict[str, Classes]) -> None:
+    """Raises `InputError` for too few images that can be read, or too few classes of them."""
+    counts = {split: sum(map(len, classes.values())) for split, classes in splits.items()}
+    if any(counts[split] < least for split, least in LEAST.items()):
+        raise InputError(
+            f"{folder} has {counts['train']} images to train on and {counts['val']} to validate "
+            f"on. The demo needs at least {LEAST['train']} and {LEAST['val']}; a folder without a "
+            f"split should hold {LEAST_IMAGES}."
+        )
+    trained = [name for name, paths in splits["train"].items() if paths]
+    validated = [name for name, paths in splits["val"].items() if paths]
+    if lacking := [name for name in validated if name not in trained]:
+        raise InputError(
+            f"{folder}: no image to train on can be read of {', '.join(lacking[:5])}. Repair these "
+            "images, or remove the class."
+        )
+    if len(splits["train"]) > 1 and len(trained) == 1:
+        raise InputError(f"{folder}: only images of {trained[0]} can be read. Repair the others.")
+
+
+def _link(out: Path, by_split: dict[str, list[_Image]]) -> None:
+    links = {
+        Path(split, image.label, f"{image.name}{image.path.suffix}"): image.path
+        for split, images in by_split.items()
+        for image in images
+    }
+    try:
+        require_free(out, links, "the split of these images")
+        for path, source in progress(links.items(), "Linking the split"):
+            link_or_copy(source, out / path)
+    except OSError as error:
+        raise ArgumentError("out", out, f" cannot be made: {error}.") from error
+
+
+def _samples(
+    by_split: dict[str, list[_Image]], squares: dict[Path, Image.Image], folder: Path
+) -> Iterator[Sample]:
+    for split, images in by_split.items():
+        for image in images:
+            source = {"source": printable(str(image.path.relative_to(folder)))}
+            yield Sample(split, image.label, image.name, squares[image.path], source)
+
+
+def _squares(paths: list[Path]) -> dict[Path, Image.Image]:
+    """The images that can be read, as squares; the others are logged."""
+    unreadable = UnreadableImages(Reading(skip=True))
+    squares = {}
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    with pixel_limit(MAX_PIXELS), ThreadPoolExecutor(threads) as pool:
+        read = progress(pool.map(_square, paths), "Reading images", len(paths))
+        for path, result in zip(paths, read, strict=True):
+            if isinstance(result, UnreadableImageError):
+                unreadable.add([result])
+            else:
+                squares[path] = result
+    unreadable.report()
+    return squares
+
+
+def _square(path: Path) -> Image.Image | UnreadableImageError:
+    try:
+        with open_image(path) as image:
+            image.draft(None, (2 * SIZE, 2 * SIZE))  # a JPEG is decoded at a fraction of its size
+            return square(image, SIZE)
+    except UnreadableImageError as error:
+        # a new one, as its traceback would keep pixels; the limit is not a setting here
+        return UnreadableImageError(error.name, error.reason.partition("; to allow it")[0])
+
+
+def square(image: Image.Image, side: int) -> Image.Image:
+    """An image as an RGB square: its centre, or, if parts are transparent, all of it on grey."""
+    resampling = Image.Resampling.LANCZOS
+    if (drawing := _drawing(image)) is None:
+        return ImageOps.fit(to_rgb(image), (side, side), resampling)
+    # premultiplied, as the colours of transparent pixels mean nothing
+    drawing = ImageOps.contain(drawing.convert("RGBa"), (side, side), resampling)
+    canvas = Image.new("RGBA", (side, side), (*BACKGROUND, 255))
+    place = ((side - drawing.width) // 2, (side - drawing.height) // 2)
+    canvas.alpha_composite(drawing.convert("RGBA"), place)
+    return canvas.convert("RGB")
+
+
+def _drawing(image: Image.Image) -> Image.Image | None:
+    """An image with transparent parts, upright and with alpha; None for all others."""
+    has_colour = "transparency" in image.info and image.mode in _CAN_BE_TRANSPARENT
+    if not (has_colour or image.mode in _WITH_ALPHA):
+        return None
+    drawing = ImageOps.exif_transpose(image.convert("RGBA"))
+    return drawing if drawing.getchannel("A").getextrema()[0] < 255 else None
