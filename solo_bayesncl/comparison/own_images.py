@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from solo_bayesncl.comparison.estimate import in_words
 from solo_bayesncl.data import Summary
 from solo_bayesncl.recipes.compose import compose_recipe
 from solo_bayesncl.recipes.overrides import quote
@@ -56,14 +57,14 @@ def own_images_comparison(
 
 def _log_size(data: Summary, epochs: int, runs: int) -> None:
     of = f" of {len(data.classes)} classes" if data.classes else ", without labels"
-    minutes = runs * epochs * data.train_images / IMAGES_PER_MINUTE
+    seconds = 60 * runs * epochs * data.train_images / IMAGES_PER_MINUTE
     _logger.info(
         "%d images to train on and %d to validate on%s, in %s",
         data.train_images, data.val_images, of, data.path,
     )  # fmt: skip
     _logger.info(
-        "%d runs, epochs: %d (--epochs N changes that): about %d minutes on two cores",
-        runs, epochs, max(1, round(minutes)),
+        "%d runs, epochs: %d (--epochs N changes that): about %s on two cores",
+        runs, epochs, in_words(seconds),
     )  # fmt: skip
 
 

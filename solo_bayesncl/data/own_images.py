@@ -12,38 +12,31 @@ import logging
 import os
 import random
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from solo_bayesncl import files
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.folder import MARK, Sample, Summary, write_folder
-from solo_bayesncl.data.images import UnreadableImageError, open_image, pixel_limit, to_rgb
 from solo_bayesncl.data.links import link_or_copy, require_free
 from solo_bayesncl.data.own_folder import Classes, OwnFolder, find_own_images
 from solo_bayesncl.data.settings import Settings
-from solo_bayesncl.data.unreadable import Reading, UnreadableImages
+from solo_bayesncl.data.squares import read_squares
 from solo_bayesncl.errors import ArgumentError, InputError
 from solo_bayesncl.text import printable
 
 _logger = logging.getLogger(__name__)
 
 DATA, SPLIT = "images", "split"  # folders in OUT
+DATASET = "own images"
 SIZE = 64  # px, twice what is trained on
 MAX_IMAGES = 5000
-MAX_PIXELS = 2**28  # of an original, 1 GB with alpha; each thread holds one
-MAX_THREADS = 4
 VAL_SHARE = 0.25
 LEAST = {"train": 64, "val": 16}
 LEAST_IMAGES = 100  # that are enough for both, unless most classes have two images
-# on which both black and white drawings can be seen
-BACKGROUND = (128, 128, 128)
-_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
-_CAN_BE_TRANSPARENT = ("P", "L", "RGB", "1")  # with a transparent colour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +105,8 @@ def make_own_images(
     if (settings := _settings_of(out, origin)) is not None:
         return write_folder(out / DATA, settings, ())
     splits = _chosen(found, most, seed)
-    squares = _squares([path for of in splits.values() for paths in of.values() for path in paths])
+    paths = [path for of in splits.values() for paths in of.values() for path in paths]
+    squares = read_squares(paths, SIZE)
     splits = {
         split: {name: [path for path in paths if path in squares] for name, paths in of.items()}
         for split, of in splits.items()
@@ -125,13 +119,15 @@ def make_own_images(
     if found.val is None:
         _link(out / SPLIT, by_split)
     settings = OwnSettings(
-        dataset="own images", train_size=counts["train"], val_size=counts["val"], size=SIZE,
+        dataset=DATASET, train_size=counts["train"], val_size=counts["val"], size=SIZE,
         **origin,
     )  # fmt: skip
     return write_folder(out / DATA, settings, _samples(by_split, squares, images))
 
 
 def _require_apart(out: Path, images: Path) -> None:
+    if out.is_file():
+        raise ArgumentError("out", out, " is a file. Give a folder.")
     if out == images or images in out.parents:
         raise ArgumentError(
             "out", out, f" is in {images}, the folder of images. Give a folder elsewhere."
@@ -164,6 +160,8 @@ def _settings_of(out: Path, origin: dict[str, Any]) -> OwnSettings | None:
     record = files.read_json(out / DATA / MARK)
     if record is None:
         return None
+    if record.get("dataset") != DATASET:
+        raise ArgumentError("out", out, f": {DATA} in it is another data set. Give another folder.")
     others = {
         "source": "the images of {}",
         "digest": "an earlier state of these images, which have changed since",
@@ -184,7 +182,7 @@ def _chosen(found: OwnFolder, most: int, seed: int) -> dict[str, Classes]:
     if count <= most:
         return found.splits
     _logger.info(
-        "about %d of %d images are used, chosen at random with the shares of their classes; "
+        "about %d of %d images are used, a random choice that keeps the shares of classes; "
         "--max-images N changes that",
         most, count,
     )  # fmt: skip
@@ -275,51 +273,3 @@ def _samples(
         for image in images:
             source = {"source": printable(str(image.path.relative_to(folder)))}
             yield Sample(split, image.label, image.name, squares[image.path], source)
-
-
-def _squares(paths: list[Path]) -> dict[Path, Image.Image]:
-    """The images that can be read, as squares; the others are logged."""
-    unreadable = UnreadableImages(Reading(skip=True))
-    squares = {}
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
-    with pixel_limit(MAX_PIXELS), ThreadPoolExecutor(threads) as pool:
-        read = progress(pool.map(_square, paths), "Reading images", len(paths))
-        for path, result in zip(paths, read, strict=True):
-            if isinstance(result, UnreadableImageError):
-                unreadable.add([result])
-            else:
-                squares[path] = result
-    unreadable.report()
-    return squares
-
-
-def _square(path: Path) -> Image.Image | UnreadableImageError:
-    try:
-        with open_image(path) as image:
-            image.draft(None, (2 * SIZE, 2 * SIZE))  # a JPEG is decoded at a fraction of its size
-            return square(image, SIZE)
-    except UnreadableImageError as error:
-        # a new one, as its traceback would keep pixels; the limit is not a setting here
-        return UnreadableImageError(error.name, error.reason.partition("; to allow it")[0])
-
-
-def square(image: Image.Image, side: int) -> Image.Image:
-    """An image as an RGB square: its centre, or, if parts are transparent, all of it on grey."""
-    resampling = Image.Resampling.LANCZOS
-    if (drawing := _drawing(image)) is None:
-        return ImageOps.fit(to_rgb(image), (side, side), resampling)
-    # premultiplied, as the colours of transparent pixels mean nothing
-    drawing = ImageOps.contain(drawing.convert("RGBa"), (side, side), resampling)
-    canvas = Image.new("RGBA", (side, side), (*BACKGROUND, 255))
-    place = ((side - drawing.width) // 2, (side - drawing.height) // 2)
-    canvas.alpha_composite(drawing.convert("RGBA"), place)
-    return canvas.convert("RGB")
-
-
-def _drawing(image: Image.Image) -> Image.Image | None:
-    """An image with transparent parts, upright and with alpha; None for all others."""
-    has_colour = "transparency" in image.info and image.mode in _CAN_BE_TRANSPARENT
-    if not (has_colour or image.mode in _WITH_ALPHA):
-        return None
-    drawing = ImageOps.exif_transpose(image.convert("RGBA"))
-    return drawing if drawing.getchannel("A").getextrema()[0] < 255 else None

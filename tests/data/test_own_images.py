@@ -14,7 +14,8 @@ from PIL import Image
 from solo_bayesncl import files
 from solo_bayesncl.data import own_images
 from solo_bayesncl.data.own_folder import UNLABELLED, find_own_images
-from solo_bayesncl.data.own_images import make_own_images, square
+from solo_bayesncl.data.own_images import make_own_images
+from solo_bayesncl.data.squares import square
 from solo_bayesncl.errors import ArgumentError, InputError
 
 
@@ -172,6 +173,17 @@ def test_images_and_output_lie_apart(tmp_path, out, images):
     assert contents(tmp_path) == before
 
 
+def test_an_output_that_is_a_file_or_another_data_set_is_refused(tmp_path):
+    fill(tmp_path / "photos", 100)
+    (tmp_path / "file").touch()
+    with pytest.raises(ArgumentError, match="file is a file. Give a folder."):
+        make_own_images(tmp_path / "file", images=tmp_path / "photos")
+    (tmp_path / "out/images").mkdir(parents=True)
+    (tmp_path / "out/images/dataset.json").write_text('{"dataset": "glyphs"}')
+    with pytest.raises(ArgumentError, match="images in it is another data set"):
+        make_own_images(tmp_path / "out", images=tmp_path / "photos")
+
+
 @pytest.fixture(scope="module")
 def unsplit(tmp_path_factory) -> Path:
     """Classes of 60, 38, 3 and 1 images."""
@@ -275,7 +287,7 @@ def test_an_image_that_cannot_be_read_is_left_out(unsplit, tmp_path, caplog):
 
 def test_a_repeated_call_reads_nothing(unsplit, tmp_path, monkeypatch):
     first = make_own_images(tmp_path, images=unsplit)
-    monkeypatch.setattr(own_images, "_squares", None)
+    monkeypatch.setattr(own_images, "read_squares", None)
     again = make_own_images(tmp_path, images=unsplit)
     assert again.reused
     assert again.classes == first.classes
