@@ -10,6 +10,7 @@ from solo_bayesncl.comparison.statistics import (
     SEEDS_TO_JUDGE,
     Evaluations,
     is_clear,
+    paired_difference,
 )
 from solo_bayesncl.evaluation.lengths import HEADLINE_LENGTH, LENGTHS
 from solo_bayesncl.report.formats import formatted, formatted_difference, formatted_interval
@@ -44,12 +45,14 @@ class Statement(NamedTuple):
     """A sentence on a pair of methods.
 
     Attributes:
+        pair: the methods.
         metric: the key of what it is about.
         text: the sentence.
         clear: whether other seeds would hardly turn it round.
         short: the sentence without the verdict.
     """
 
+    pair: tuple[str, str]
     metric: str
     text: str
     clear: bool
@@ -73,14 +76,16 @@ def highlights(comparison: dict[str, Any]) -> list[str]:
 
 
 def conclusions(comparison: dict[str, Any]) -> list[str]:
-    """What a terminal shows below the table: highlights and warnings."""
-    seeds = len(comparison["seeds"])
-    if seeds < SEEDS_TO_JUDGE:
-        lines = [f"Differences are not judged below {SEEDS_TO_JUDGE} seeds."]
-    elif shown := comparison["highlights"]:
-        lines = ["Clear differences:", *(f"- {text}" for text in shown)]
-    else:
-        lines = ["No difference between neighbouring methods is clear."]
+    """What a terminal shows below the table: highlights, pairs without any, and warnings."""
+    lines = [f"Differences are not judged below {SEEDS_TO_JUDGE} seeds."]
+    if len(comparison["seeds"]) >= SEEDS_TO_JUDGE:
+        shown = comparison["highlights"]
+        lines = ["Clear differences:", *(f"- {text}" for text in shown)] if shown else []
+        statements = [s for s in _statements(comparison) if s.metric in _HIGHLIGHTED]
+        clear = {statement.pair for statement in statements if statement.clear}
+        for method, other in dict.fromkeys(statement.pair for statement in statements):
+            if (method, other) not in clear:
+                lines.append(f"No difference between {method} and {other} is clear.")
     return [*lines, *comparison.get("printed", {}).get("notes", []), *comparison["warnings"]]
 
 
@@ -110,9 +115,10 @@ def _statements(comparison: dict[str, Any]) -> Iterator[Statement]:
                 means = _paired_means(values, cut, at=cut)
                 yield _statement(metrics[cut], "", means, differences[cut], seeds)
                 both = differences[key], differences[cut]
-                if _is_lost(*both):
+                taken = _taken_by_length(values, key, cut)
+                if _is_lost(*both, taken):
                     lengths = _paired_means(values, CODE_LENGTH, at=key)
-                    yield _reversal(metrics[key], both, lengths)
+                    yield _reversal(metrics[key], both, taken, lengths)
 
 
 def _controls(comparison: dict[str, Any]) -> list[str]:
@@ -153,7 +159,8 @@ def _statement(
     text = f"{_capitalised(metric['label'])}{where}: {text}"
     verdict = _verdict(difference, unit, all_seeds)
     short = f"{text}{verdict.partition(' over ')[0]}."
-    return Statement(metric["key"], f"{text}{verdict}", is_clear(difference), short)
+    pair = (difference["method"], difference["against"])
+    return Statement(pair, metric["key"], f"{text}{verdict}", is_clear(difference), short)
 
 
 def _verdict(difference: Difference, unit: str, all_seeds: int) -> str:
@@ -172,28 +179,44 @@ def _verdict(difference: Difference, unit: str, all_seeds: int) -> str:
     return f". Difference {mean}, {interval}: {verdict} significant difference."
 
 
-def _is_lost(as_trained: Difference, cut: Difference) -> bool:
-    """Whether a difference as trained is turned round at equal length, or a clear one not seen."""
+def _taken_by_length(
+    values: dict[str, dict[str, Sequence[float | None]]], key: str, cut: str
+) -> Difference:
+    """How much of the difference as trained is not there at equal length, paired by seed."""
+    as_trained, at_equal_length = (
+        [None if None in pair else pair[0] - pair[1] for pair in zip(*columns, strict=True)]
+        for columns in ([of[name] for of in values.values()] for name in (key, cut))
+    )
+    return paired_difference(as_trained, at_equal_length)
+
+
+def _is_lost(as_trained: Difference, cut: Difference, taken: Difference) -> bool:
+    """Whether equal length turns a difference round, or clearly takes more than half of it."""
     turned = as_trained["mean"] * cut["mean"] < 0
-    return turned or (is_clear(as_trained) and not cut["significant"])
+    halved = abs(cut["mean"]) < abs(as_trained["mean"]) / 2
+    return turned or (halved and is_clear(taken))
 
 
 def _reversal(
     metric: dict[str, Any],
     differences: tuple[Difference, Difference],
+    taken: Difference,
     code_lengths: dict[str, float],
 ) -> Statement:
     """For a difference as trained that is lost at equal length."""
     as_trained, cut = differences
     ahead = [as_trained["method"], as_trained["against"]]
-    if as_trained["mean"] < 0:
-        ahead.reverse()
+    sign = 1 if as_trained["mean"] > 0 else -1
+    ahead = ahead[::sign]
     start = _capitalised(metric["label"])
-    clear = is_clear(as_trained)
-    if as_trained["significant"] and cut["significant"]:
+    if as_trained["significant"] and cut["significant"] and as_trained["mean"] * cut["mean"] < 0:
         text = f"{start}: as trained {ahead[0]} is ahead, at equal length {ahead[1]} is."
-    elif clear:
-        text = f"{start}: as trained {ahead[0]} is ahead of {ahead[1]}, at equal length it is not."
+    elif is_clear(taken):
+        lead, left = (formatted_difference(sign * d["mean"], metric["unit"]) for d in differences)
+        text = (
+            f"{start}: the lead of {ahead[0]} over {ahead[1]} is {lead} as trained and {left} at "
+            "equal length."
+        )
     else:
         text = (
             f"{start}, by the means alone: as trained {ahead[0]} is ahead, at equal length "
@@ -206,7 +229,8 @@ def _reversal(
             f"{formatted(shorter, 'number')} active dimensions, those of {ahead[1]} "
             f"{formatted(longer, 'number')}."
         )
-    return Statement(_REVERSAL, text, clear, short=text)
+    pair = (as_trained["method"], as_trained["against"])
+    return Statement(pair, _REVERSAL, text, is_clear(taken), short=text)
 
 
 def _capitalised(label: str) -> str:

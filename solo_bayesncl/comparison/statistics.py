@@ -98,7 +98,7 @@ def compare(evaluations: Evaluations) -> dict[str, Any]:
     }
     differences = [
         {"metric": metric.key, "method": method, "against": other}
-        | _difference(values[method][metric.key], values[other][metric.key])
+        | paired_difference(values[method][metric.key], values[other][metric.key])
         for metric in metrics
         if not metric.common
         for other, method in combinations(methods, 2)
@@ -123,7 +123,10 @@ def _with_equal_knn(evaluations: Evaluations, seeds: Sequence[int]) -> Evaluatio
     return result
 
 
-def _difference(values: list[float | None], others: list[float | None]) -> dict[str, Any]:
+def paired_difference(
+    values: Sequence[float | None], others: Sequence[float | None]
+) -> dict[str, Any]:
+    """An entry of `differences`: that of two quantities over the seeds that have both."""
     pairs = zip(values, others, strict=True)
     result = interval([a - b for a, b in pairs if a is not None and b is not None])
     significant = None

@@ -2,7 +2,13 @@
 
 import pytest
 
-from solo_bayesncl.comparison.sentences import HIGHLIGHTS, OF_A_METRIC, highlights, sentences
+from solo_bayesncl.comparison.sentences import (
+    HIGHLIGHTS,
+    OF_A_METRIC,
+    conclusions,
+    highlights,
+    sentences,
+)
 from solo_bayesncl.comparison.statistics import compare
 
 
@@ -19,7 +25,12 @@ def compared(numbers, seeds=3):
     return compare(
         {
             name: {
-                seed: evaluation(*(value + 1e-3 * seed * place for value in values))
+                seed: evaluation(
+                    *(
+                        value + spread * seed * place
+                        for value, spread in zip(values, (1e-3, 2e-3, 1e-3), strict=True)
+                    )
+                )
                 for seed in range(seeds)
             }
             for place, (name, values) in enumerate(numbers.items())
@@ -30,8 +41,8 @@ def compared(numbers, seeds=3):
 def test_only_significant_differences_are_shown():
     result = compared({"ncl": (0.2, 0.3, 70.0), "gated": (0.2, 0.4, 70.0)})
     (text,) = highlights(result)
-    assert text.startswith("Chance-adjusted consistency at length 3: gated 40.1 %, ncl 30.0 %.")
-    assert text.endswith("95 % interval +9.9 to +10.3.")
+    assert text.startswith("Chance-adjusted consistency at length 3: gated 40.2 %, ncl 30.0 %.")
+    assert text.endswith("95 % interval +9.7 to +10.7.")
     assert len(sentences(result)) > 1
 
 
@@ -43,10 +54,11 @@ def test_a_reversal_comes_first():
 def test_a_lead_that_equal_length_takes_away_comes_first():
     ncl = {seed: evaluation(0.2, 0.4, 70.0) for seed in range(3)}
     gated = {
-        seed: evaluation(0.3 + 1e-3 * seed, 0.41 + 0.05 * (seed - 1), 60.0) for seed in range(3)
+        seed: evaluation(0.3 + 1e-3 * seed, 0.41 + 0.01 * (seed - 1), 60.0) for seed in range(3)
     }
     assert highlights(compare({"ncl": ncl, "gated": gated}))[0].startswith(
-        "Chance-adjusted consistency: as trained gated is ahead of ncl, at equal length it is not."
+        "Chance-adjusted consistency: the lead of gated over ncl is +10.1 points as trained and "
+        "+1.0 points at equal length."
     )
 
 
@@ -74,3 +86,13 @@ def test_many_methods_have_a_handful_of_sentences():
     assert len(shown) == HIGHLIGHTS
     starts = [text.partition(":")[0] for text in shown]
     assert max(map(starts.count, starts)) == OF_A_METRIC
+
+
+def test_pair_without_a_clear_difference_is_named():
+    noise = {seed: evaluation(0.3 + 0.1 * (seed - 1), 0.5, 60.0) for seed in range(3)}
+    ncl = {seed: evaluation(0.3, 0.5, 60.0) for seed in range(3)}
+    simclr = {seed: evaluation(0.2 - 1e-3 * seed, 0.3, 70.0) for seed in range(3)}
+    result = compare({"simclr": simclr, "ncl": ncl, "gated": noise})
+    result |= {"highlights": highlights(result), "warnings": []}
+    assert conclusions(result)[-1] == "No difference between gated and ncl is clear."
+    assert sum("is clear" in line for line in conclusions(result)) == 1
