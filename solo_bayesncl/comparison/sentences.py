@@ -30,7 +30,7 @@ _DESCRIBED = {
 Difference = dict[str, Any]  # an entry of `differences`
 
 
-# of these, a page shows the significant ones, in this order; so many, and so many of a metric
+# of these, a page shows the clear ones, in this order; so many, and so many of a metric
 _REVERSAL = "reversal"
 _HIGHLIGHTED = (
     _REVERSAL,
