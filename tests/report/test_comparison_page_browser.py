@@ -233,7 +233,7 @@ def test_tables_of_ten_methods_fit_on_paper(open_page, large_page):
     print_media(browser)
     resize(browser, PAPER_WIDTH)
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
-    script = """return [...document.querySelectorAll('.fold table.numbers, .dims, .headlines')]
+    script = """return [...document.querySelectorAll('.fold table.numbers, .dims li, .headlines')]
       .map((node) => node.getBoundingClientRect().right - innerWidth)"""
     assert max(browser.execute_script(script)) <= 0
 
