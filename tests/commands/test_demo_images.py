@@ -41,6 +41,7 @@ def refused(capsys):
 def test_the_demo_compares_three_methods_on_images_without_labels(
     photos, tmp_path, capsys, monkeypatch
 ):
+    monkeypatch.setattr("solo_bayesncl.comparison.plan.MOST_JOBS", 1)  # no processes to start
     monkeypatch.chdir(tmp_path)
     command = ["demo", "--images", str(photos / "cats"), "--epochs", "1", "--seeds", "0"]
     assert "at least 64 and 16" in _refusal(command, capsys)
