@@ -98,13 +98,8 @@ def _number(of: int, what: str) -> str:
     return f"{of:,} {what}{'' if of == 1 else 's'}"
 
 
-def estimate(plan: Plan, n_jobs: int = 1) -> "TimeLeft":
-    """Logs what is left to do and, of a long comparison, about how long it takes here.
-
-    Args:
-        plan: of the comparison.
-        n_jobs: how many runs are carried out at a time.
-    """
+def estimate(plan: Plan) -> "TimeLeft":
+    """Logs what is left to do and, of a long comparison, about how long it takes here."""
     work = log_counts(plan)
     speeds: dict[str, Speed] = {}
     with _errors_as_warnings():
@@ -112,8 +107,8 @@ def estimate(plan: Plan, n_jobs: int = 1) -> "TimeLeft":
             _logger.info("measuring how long a few steps of each method take ...")
             speeds = speeds_of({job.method: job for job in work if work[job].steps}.values())
             total = sum(_seconds(work, speeds).values())
-            _logger.info("about %s on this machine", in_words(total / n_jobs))
-    return TimeLeft(_seconds(work, speeds), n_jobs)
+            _logger.info("about %s on this machine", in_words(total / plan.n_jobs))
+    return TimeLeft(_seconds(work, speeds), plan.n_jobs)
 
 
 @contextmanager

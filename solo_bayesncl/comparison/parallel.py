@@ -15,7 +15,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from solo_bayesncl.comparison import jobs
 from solo_bayesncl.comparison.plan import Job
-from solo_bayesncl.console import console_output
+from solo_bayesncl.console import console_output, log
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.signals import kill_with_parent
 from solo_bayesncl.training.divergence import DivergedError
@@ -79,6 +79,7 @@ def _carry_out(job: Job, threads: int) -> Outcome:
         try:
             jobs.run(job)
         except InputError as raised:
+            log(str(raised))
             error, diverged = str(raised), isinstance(raised, DivergedError)
     return Outcome(job, time.monotonic() - started, error, diverged)
 

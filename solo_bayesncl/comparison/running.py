@@ -36,7 +36,7 @@ def run_all(plan: Plan, time_left: TimeLeft) -> None:
         to_do = [job for job in fitted if jobs.finished(job) is None]
         for outcome in _outcomes(to_do, plan):
             if outcome.error is not None and not outcome.diverged:
-                raise InputError(outcome.error)
+                raise InputError(f"{outcome.job.name}: {outcome.error}")
             if outcome.diverged:  # the other runs need not wait for a person
                 _logger.info("%s: %s", outcome.job.name, outcome.error)
                 diverged.append(outcome.job.name)
@@ -55,7 +55,9 @@ def _outcomes(to_do: Sequence[Job], plan: Plan) -> Iterator[Outcome]:
         yield from _one_after_another(to_do, plan.jobs)
         return
     _logger.info(
-        "%s runs at a time; what each prints is in %s", n_jobs, plan.out / "runs/METHOD/SEED" / LOG
+        "%s runs at a time; what each prints is in %s",
+        n_jobs,
+        plan.out / "runs/METHOD/seed-N" / LOG,
     )
     outcomes = run_parallel(to_do, n_jobs)
     for number, outcome in enumerate(progress(outcomes, "runs", len(to_do)), start=1):

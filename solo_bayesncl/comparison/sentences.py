@@ -85,7 +85,10 @@ def conclusions(comparison: dict[str, Any]) -> list[str]:
         clear = {statement.pair for statement in statements if statement.clear}
         for method, other in dict.fromkeys(statement.pair for statement in statements):
             if (method, other) not in clear:
-                lines.append(f"No difference between {method} and {other} is clear.")
+                lines.append(
+                    f"{method} and {other}: no clear difference in chance-adjusted consistency, as "
+                    "trained or at equal length, or in the accuracy of the backbone."
+                )
     return [*lines, *comparison.get("printed", {}).get("notes", []), *comparison["warnings"]]
 
 
@@ -194,7 +197,7 @@ def _is_lost(as_trained: Difference, cut: Difference, taken: Difference) -> bool
     """Whether equal length turns a difference round, or clearly takes more than half of it."""
     turned = as_trained["mean"] * cut["mean"] < 0
     halved = abs(cut["mean"]) < abs(as_trained["mean"]) / 2
-    return turned or (halved and is_clear(taken))
+    return turned or (halved and is_clear(as_trained) and is_clear(taken))
 
 
 def _reversal(
@@ -209,13 +212,14 @@ def _reversal(
     sign = 1 if as_trained["mean"] > 0 else -1
     ahead = ahead[::sign]
     start = _capitalised(metric["label"])
-    if as_trained["significant"] and cut["significant"] and as_trained["mean"] * cut["mean"] < 0:
+    clear = is_clear(as_trained) and is_clear(taken)
+    if as_trained["mean"] * cut["mean"] < 0 and is_clear(as_trained) and is_clear(cut):
         text = f"{start}: as trained {ahead[0]} is ahead, at equal length {ahead[1]} is."
-    elif is_clear(taken):
+    elif clear:
         lead, left = (formatted_difference(sign * d["mean"], metric["unit"]) for d in differences)
         text = (
-            f"{start}: the lead of {ahead[0]} over {ahead[1]} is {lead} as trained and {left} at "
-            "equal length."
+            f"{start}: the difference between {ahead[0]} and {ahead[1]} is {lead} as trained and "
+            f"{left} at equal length."
         )
     else:
         text = (
@@ -230,7 +234,7 @@ def _reversal(
             f"{formatted(longer, 'number')}."
         )
     pair = (as_trained["method"], as_trained["against"])
-    return Statement(pair, _REVERSAL, text, is_clear(taken), short=text)
+    return Statement(pair, _REVERSAL, text, clear, short=text)
 
 
 def _capitalised(label: str) -> str:

@@ -1,6 +1,8 @@
 """What a folder of someone's own images holds: classes, splits, or images without labels."""
 
 import logging
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,11 @@ _VAL = ("val", "valid", "validation", "test")
 
 UNLABELLED = ""  # the one class of images without labels
 Classes = dict[str, list[Path]]  # name -> its images, in order
+
+
+def composed(name: str) -> str:
+    """A name as most systems write it; archives of macOS have letters apart from their accents."""
+    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True)
@@ -74,34 +81,40 @@ def find_own_images(folder: Path) -> OwnFolder:
         _require_classes(folder, names)
         root, classes = _classes(folder)
         return OwnFolder(classes, None, {"train": root})
-    (train_root, train), (val_root, val) = (
-        _classes(folder / name) for name in (train_name, val_name)
-    )
+    train_root, train = _classes(folder / train_name)
+    val_root, val = _classes(folder / val_name, known=train)
     others = sorted({*names.values()} - {train_name, val_name})
+    files = [path.name for path in folder.iterdir() if path.is_file()]
+    others += filter(None, [left_out_in_words(files)])
     also = f"; left out: {', '.join(others)}" if others else ""
     if UNLABELLED in val and UNLABELLED not in train:
         _logger.info(
-            "%s: %s has no class folders and is left out; %s is split", folder, val_name, train_name
-        )
+            "%s: %s has no class folders and is left out; %s is split%s",
+            folder, val_name, train_name, also,
+        )  # fmt: skip
         return OwnFolder(train, None, {"train": train_root})
     _require_same_kind(folder, (train_name, train), (val_name, val))
     _logger.info("%s: trained on %s, validated on %s%s", folder, train_name, val_name, also)
     return OwnFolder(train, val, {"train": train_root, "val": val_root})
 
 
-def _classes(folder: Path) -> tuple[Path, Classes]:
-    """(the folder that holds the class folders or images, images by class)."""
+def _classes(folder: Path, known: Iterable[str] = ()) -> tuple[Path, Classes]:
+    """(the folder that holds the class folders or images, images by class).
+
+    A single folder is entered, unless it has one of the `known` names of classes.
+    """
     found = {name: find_images(folder / name, EXTENSIONS) for name in class_names(folder)}
     classes = {name: list(map(Path, images)) for name, (images, _) in found.items() if images}
     files = sorted(path for path in folder.iterdir() if path.name not in found)
     loose = [path for path in files if is_image(path.name, EXTENSIONS)]
-    if len(classes) == 1 and not loose:
+    is_class = not {*map(composed, classes)}.isdisjoint(map(composed, known))
+    if len(classes) == 1 and not loose and not is_class:
         (name,) = classes
-        return _classes(folder / name)
+        return _classes(folder / name, known)
     others = [path.name for path in files if path not in loose]
     others += [name for _, left_out in found.values() for name in left_out]
     left_out = list(filter(None, [left_out_in_words(others)]))
-    if len(classes) > 1:
+    if len(classes) > 1 or is_class:
         if loose:
             left_out.append(f"{len(loose)} images outside of class folders")
         if empty := [name for name in found if name not in classes]:
@@ -133,7 +146,8 @@ def _require_same_kind(folder: Path, train: tuple[str, Classes], val: tuple[str,
             f"{folder}/{train_name} has no class folders, {folder}/{val_name} has. Give both a "
             "folder per class, or neither."
         )
-    if unknown := [name for name in of_val if name not in of_train]:
+    trained = {*map(composed, of_train)}
+    if unknown := [name for name in of_val if composed(name) not in trained]:
         more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
         raise InputError(
             f"{folder}/{val_name} has classes that {train_name} lacks: "

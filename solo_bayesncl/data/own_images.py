@@ -13,6 +13,7 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from solo_bayesncl import files
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.folder import MARK, Sample, Summary, write_folder
 from solo_bayesncl.data.links import link_or_copy, require_free
-from solo_bayesncl.data.own_folder import Classes, OwnFolder, find_own_images
+from solo_bayesncl.data.own_folder import Classes, OwnFolder, composed, find_own_images
 from solo_bayesncl.data.settings import Settings
 from solo_bayesncl.data.squares import read_squares
 from solo_bayesncl.errors import ArgumentError, InputError
@@ -35,6 +36,7 @@ DATASET = "own images"
 SIZE = 64  # px, twice what is trained on
 MAX_IMAGES = 5000
 VAL_SHARE = 0.25
+MAX_NAME = 200  # bytes of a file's name; most file systems take 255
 LEAST = {"train": 64, "val": 16}
 LEAST_IMAGES = 100  # that are enough for both, unless most classes have two images
 
@@ -178,22 +180,27 @@ def _settings_of(out: Path, origin: dict[str, Any]) -> OwnSettings | None:
 
 def _chosen(found: OwnFolder, most: int, seed: int) -> dict[str, Classes]:
     """All images, or the same share of each class, but at least two of it."""
-    count = sum(len(paths) for classes in found.splits.values() for paths in classes.values())
-    if count <= most:
+    number = _number(found.splits)
+    if number <= most:
         return found.splits
-    _logger.info(
-        "about %d of %d images are used, a random choice that keeps the shares of classes; "
-        "--max-images N changes that",
-        most, count,
-    )  # fmt: skip
 
     def part(paths: list[Path], key: str) -> list[Path]:
-        return sorted(_shuffled(paths, key)[: max(2, round(len(paths) * most / count))])
+        return sorted(_shuffled(paths, key)[: max(2, round(len(paths) * most / number))])
 
-    return {
+    chosen = {
         split: {name: part(paths, f"{seed}/{split}/{name}") for name, paths in classes.items()}
         for split, classes in found.splits.items()
     }
+    _logger.info(
+        "%d of %d images are used, a random choice that keeps the shares of classes and at least "
+        "two images of each; --max-images N changes that",
+        _number(chosen), number,
+    )  # fmt: skip
+    return chosen
+
+
+def _number(splits: dict[str, Classes]) -> int:
+    return sum(len(paths) for classes in splits.values() for paths in classes.values())
 
 
 def _split(classes: Classes, seed: int) -> dict[str, Classes]:
@@ -224,12 +231,27 @@ def _named(classes: Classes, root: Path) -> list[_Image]:
             inside = path.relative_to(root / label)
             # folders in a folder of images without labels would be taken for classes
             joined = (inside.as_posix() if label else "-".join(inside.parts)).replace("\\", "_")
-            name = Path(printable(joined)).with_suffix("")
-            if str(name).casefold() in taken:  # a.png beside a.jpg
-                name = Path(printable(joined))
-            taken.add(str(name).casefold())
-            images.append(_Image(path, printable(label), name.as_posix()))
+            name = _free(_shortened(Path(printable(joined))), taken)
+            images.append(_Image(path, printable(composed(label)), name))
     return images
+
+
+def _shortened(path: Path) -> Path:
+    """With a file name that every file system takes."""
+    if len(os.fsencode(path.name)) <= MAX_NAME:
+        return path
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    start = os.fsencode(path.stem)[: MAX_NAME // 2].decode(errors="ignore")
+    return path.with_name(f"{start}-{digest}{path.suffix}")
+
+
+def _free(path: Path, taken: set[str]) -> str:
+    """The path without ending or, where that is taken (a.png beside a.jpg), another; now taken."""
+    stem = path.with_suffix("").as_posix()
+    names = chain((stem, path.as_posix()), (f"{stem}-{number}" for number in count(2)))
+    name = next(name for name in names if composed(name).casefold() not in taken)
+    taken.add(composed(name).casefold())
+    return name
 
 
 def _require_enough(folder: Path, splits: dict[str, Classes]) -> None:
@@ -241,8 +263,10 @@ def _require_enough(folder: Path, splits: dict[str, Classes]) -> None:
             f"on. The demo needs at least {LEAST['train']} and {LEAST['val']}; a folder without a "
             f"split should hold {LEAST_IMAGES}."
         )
-    trained = [name for name, paths in splits["train"].items() if paths]
-    validated = [name for name, paths in splits["val"].items() if paths]
+    trained, validated = (
+        [composed(name) for name, paths in splits[split].items() if paths]
+        for split in ("train", "val")
+    )
     if lacking := [name for name in validated if name not in trained]:
         raise InputError(
             f"{folder}: no image to train on can be read of {', '.join(lacking[:5])}. Repair these "

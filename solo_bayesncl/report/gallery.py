@@ -69,8 +69,14 @@ def method_row(run: RunReport, fields: Sequence[DimensionField], sheet: Sheet) -
     with_images = [row for row in live if row.get("top")]
     key = _ranked_by(live)
     chosen = random.Random(SEED).sample(with_images, min(SHOWN, len(with_images)))
-    frequent = [row for row in with_images if row["support"] >= LEAST_SUPPORT]
-    ranked = _ranked(frequent if len(frequent) >= SHOWN else with_images, key)
+    ranked = _ranked(
+        [
+            row
+            for row in with_images
+            if row["support"] >= LEAST_SUPPORT and row.get(key) is not None
+        ],
+        key,
+    )
     choices = {
         "random": _ranked(chosen, key),
         "best": ranked[:SHOWN],

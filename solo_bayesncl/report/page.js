@@ -3,7 +3,7 @@
 (() => {
   /** Opens the folds around what the address names. */
   function unfold() {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.querySelector(":target");
     for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
     if (target?.closest("details")) target.scrollIntoView();
   }

@@ -3,13 +3,14 @@
 import json
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from omegaconf import OmegaConf
 
 from solo_bayesncl import files
 from solo_bayesncl.comparison import estimate, measure
-from solo_bayesncl.comparison.estimate import TimeLeft, in_words, log_counts
+from solo_bayesncl.comparison.estimate import in_words, log_counts
 from solo_bayesncl.comparison.measure import Speed
 from solo_bayesncl.comparison.plan import Plan
 from solo_bayesncl.recipes.compose import compose_recipe
@@ -151,10 +152,14 @@ def test_control_is_as_fast_as_the_method_that_it_is_fitted_to(images, tmp_path)
 
 
 @pytest.mark.parametrize(("n_jobs", "left"), [(1, (5.0, 4.0, 1.5)), (2, (2.5, 2.0))])
-def test_time_left_follows_what_runs_really_take(images, tmp_path, caplog, n_jobs, left):
-    plan = plan_of(images, tmp_path, methods="ncl,bayesncl")
+def test_time_left_follows_what_runs_really_take(
+    images, tmp_path, monkeypatch, caplog, n_jobs, left
+):
+    plan = replace(plan_of(images, tmp_path, methods="ncl,bayesncl"), n_jobs=n_jobs)
     predicted = {job.name: of for job, of in zip(plan.jobs, (1, 1, 2, 2), strict=True)}
-    time_left = TimeLeft(predicted, n_jobs)
+    monkeypatch.setattr(estimate, "_seconds", lambda *_: predicted)
+    time_left = estimate.estimate(plan)
+    caplog.clear()
     with caplog.at_level("INFO"):
         for job in plan.jobs[: len(left)]:
             time_left.done(job, seconds=3600)

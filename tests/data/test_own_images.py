@@ -87,6 +87,33 @@ def test_training_images_are_split_where_test_images_have_no_labels(tmp_path, ca
     assert "test has no class folders and is left out; train is split" in caplog.text
 
 
+def test_one_validated_class_is_a_class(tmp_path):
+    for folder in ("train/cat", "train/dog", "val/photos/cat"):
+        fill(tmp_path / folder, 2)
+    found = find_own_images(tmp_path)
+    assert number(found.val) == {"cat": 2}
+    assert found.roots["val"] == tmp_path / "val/photos"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_lies_beside_splits_is_left_out_in_words(tmp_path, caplog, labelled):
+    caplog.set_level(logging.INFO, "solo_bayesncl")
+    for folder in ("train/a", "train/b", *(("val/a", "val/b") if labelled else ("val",)), "extra"):
+        fill(tmp_path / folder, 1)
+    (tmp_path / "notes.txt").touch()
+    find_own_images(tmp_path)
+    assert "left out: extra, 1 other files (.txt)" in caplog.text
+
+
+def test_accents_may_be_encoded_in_two_ways(tmp_path):
+    for split, name in (("train", "caf\u00e9"), ("val", "cafe\u0301")):
+        fill(tmp_path / "in" / split / name, 70)
+        fill(tmp_path / "in" / split / "tea", 70)
+    data = make_own_images(tmp_path / "out", images=tmp_path / "in")
+    assert [*data.classes] == ["caf\u00e9", "tea"]
+    assert (data.train_images, data.val_images) == (140, 140)
+
+
 def test_a_single_folder_is_entered(tmp_path):
     fill(tmp_path / "archive/photos/a", 1)
     fill(tmp_path / "archive/photos/b", 1)
@@ -274,6 +301,26 @@ def test_images_of_one_name_are_kept_apart(tmp_path):
     made = make_own_images(tmp_path / "out", images=tmp_path / "images")
     assert made.train_images + made.val_images == 110
     assert len(list(made.path.rglob("*.png"))) == 110
+
+
+def test_images_whose_joined_names_are_equal_or_long_are_all_kept(tmp_path):
+    folder = fill(tmp_path / "in", 100)
+    deep = "/".join(["\u5199\u771f" * 12] * 4)
+    for name in ("2019/06-01", "2019-06/01", "2019-06-01", deep):
+        path = folder / "one" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "000.png", path)
+    data = make_own_images(tmp_path / "out", images=folder)
+    written = [*data.train_path.iterdir(), *data.val_path.iterdir()]
+    assert len(written) == data.train_images + data.val_images == 104
+    assert len([*(tmp_path / "out/split").rglob("*.png")]) == 104
+
+
+def test_names_in_a_class_differ():
+    paths = [Path(f"root/{name}.png") for name in ("a-b/c", "a/b-c", "a-b-c")]
+    for order in (paths, paths[::-1]):
+        images = own_images._named({UNLABELLED: order}, Path("root"))
+        assert len({image.name for image in images}) == 3
 
 
 def test_an_image_that_cannot_be_read_is_left_out(unsplit, tmp_path, caplog):

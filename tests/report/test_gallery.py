@@ -56,6 +56,17 @@ def test_best_and_worst_are_the_ends_of_the_dimensions_of_many_images(run):
     assert [by_index[d.index] for d in shown(run, "worst")] == values[-SHOWN:]
 
 
+def test_few_dimensions_of_many_images_are_not_filled_up_with_others(run):
+    frequent = [row["index"] for row in run.rows if row["support"] >= LEAST_SUPPORT][:3]
+    rows = [
+        row if row["index"] in frequent else {**row, "support": min(row["support"], 1)}
+        for row in run.rows
+    ]
+    few = replace(run, dimensions={**run.dimensions, "dimensions": rows})
+    for choice in ("best", "worst"):
+        assert {dimension.index for dimension in shown(few, choice)} == {*frequent}
+
+
 def test_label_says_what_the_dimension_stands_for(run):
     rows = {row["index"]: row for row in run.rows}
     for dimension in shown(run, "best"):
