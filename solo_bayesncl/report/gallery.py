@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from solo_bayesncl.report.catalogue import DimensionField
@@ -13,6 +14,8 @@ from solo_bayesncl.report.sheet import Sheet
 SHOWN = 8
 # of "best" and "worst": with fewer images, the highest value is a matter of luck
 LEAST_SUPPORT = 9
+# share of the images from which a dimension is described by being active, not by a class
+NEARLY_ALL = 0.9
 SEED = 0
 RANKED_BY = ("adjusted_consistency", "consistency", "monosemanticity")
 
@@ -144,6 +147,8 @@ def _words(run: RunReport, row: Row) -> tuple[str, str, float | None]:
         name = run.dimensions["classes"][row["owner"]]
         if support == 1:
             return f"its only image is “{name}”", "consistency", share
+        if support > NEARLY_ALL * (run.dimensions.get("samples") or inf):
+            return f"active on {support} of {run.dimensions['samples']} images", "support", share
         return (
             f"{100 * share:.0f}\N{NO-BREAK SPACE}% of its {support} images are “{name}”",
             "consistency",

@@ -84,6 +84,12 @@ def test_label_of_one_image_gives_no_percentage(run):
     assert first.words == "its only image is “circle”"
 
 
+def test_label_of_a_dense_dimension_names_no_class(run):
+    samples = run.dimensions["samples"]
+    (first, *_) = shown(with_rows(run, support=samples - 1, owner=0), "random")
+    assert first.words == f"active on {samples - 1} of {samples} images"
+
+
 def test_without_labels_dimensions_are_ranked_by_how_alike_their_images_are(run):
     run = unlabelled(run)
     assert choices_of([run])["best"] == "images most alike"
