@@ -3,7 +3,11 @@
 (() => {
   /** Opens the folds around what the address names. */
   function unfold() {
-    const target = document.querySelector(":target");
+    let name = location.hash.slice(1);
+    try {
+      name = decodeURIComponent(name);
+    } catch {} // a percent sign that encodes nothing
+    const target = document.getElementById(name);
     for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
     if (target?.closest("details")) target.scrollIntoView();
   }

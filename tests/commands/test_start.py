@@ -86,7 +86,7 @@ def test_wrong_recipes_are_refused_before_solo_learn_is_imported(images):
         ["pretrain", *pretrain, "data.train_path=/nope", "data.val_path=/nope"],
         ["linear", *linear],
         ["linear", *linear, *data, "pretrained_feature_extractor=/nope"],
-        ["compare", "--config-name", "demo", "seeds=1"],
+        ["compare", "--config-name", "demo", "seeds=1", "data.train_path=/nope"],
         ["compare", "--config-name", "demo", "pretrain=/nope"],
     ]
     for command, packages in zip(commands, imported_after(commands), strict=True):

@@ -143,7 +143,7 @@ def test_methods_see_the_same_images_in_the_same_order_from_the_same_backbone(
         ("grid={recipe:ncl,name:x,overrides:['seed=0,1']}", "grid.name=x: some of the 2 variants"),
         ("grid={recipe:ncl,name:'{y}',overrides:['a.x=0,1']}", "braces it takes one of x"),
         ("job.method=ncl", "job.method=ncl job.seed=None: give one of methods"),
-        ("data.val_path=null", "a comparison measures labelled"),
+        ("data.val_path=null", "a comparison measures validation images"),
         ("method_kwargs.temperature=0", "ncl: method_kwargs.temperature=0"),
         ("linear.optimizer.lr=-1", "linear: optimizer.lr=-1"),
         ("pretrain=nowhere", "nowhere is not a folder"),

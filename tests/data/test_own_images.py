@@ -324,6 +324,7 @@ def test_names_in_a_class_differ():
 
 
 def test_an_image_that_cannot_be_read_is_left_out(unsplit, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "solo_bayesncl")
     images = shutil.copytree(unsplit, tmp_path / "images")
     (images / "a/000.png").write_bytes((images / "a/000.png").read_bytes()[:40])
     (images / "b/gone.png").symlink_to("nowhere")
