@@ -195,6 +195,13 @@ def test_link_to_a_fold_opens_it(open_page):
     assert find(browser, "#settings table").is_displayed()
 
 
+def test_fragment_that_encodes_nothing_stops_no_later_script(open_page):
+    browser = open_page("#50%")
+    browser.execute_script("location.hash = 'settings'")
+    time.sleep(0.2)
+    assert find(browser, "#settings table").is_displayed()
+
+
 @pytest.mark.parametrize(("scheme", "darker"), [("light", "ink"), ("dark", "paper")])
 def test_text_is_readable_in_light_and_dark(open_page, scheme, darker):
     browser = open_page()
