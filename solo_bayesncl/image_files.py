@@ -1,6 +1,7 @@
 """Which folders are classes and which files are images: one rule for every loader."""
 
 import os
+import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -118,6 +119,11 @@ def _walk(
     yield folder, sorted(images), [name for path, name, _ in kinds if path not in taken]
     for inner in folders:
         yield from _walk(inner, extensions, (*parents, place))
+
+
+def composed(name: str) -> str:
+    """The name with composed accents: macOS stores é as e and an accent, which looks the same."""
+    return unicodedata.normalize("NFC", name)
 
 
 def left_out_in_words(names: Collection[str]) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from solo_bayesncl.data.images import read_image
 from solo_bayesncl.errors import InputError
 from solo_bayesncl.image_files import (
     class_names,
+    composed,
     find_images,
     is_folder,
     is_leftover,
@@ -82,10 +82,8 @@ class ClassFolder(ImageFiles):
         self.classes = tuple(images if classes is None else classes)
         if classes is None:
             _require_images(images, self.root, key)
-        labels = {_composed(name): label for label, name in enumerate(self.classes)}
-        unknown = [
-            name for name, paths in images.items() if paths and _composed(name) not in labels
-        ]
+        labels = {composed(name): label for label, name in enumerate(self.classes)}
+        unknown = [name for name, paths in images.items() if paths and composed(name) not in labels]
         if unknown:
             raise InputError(
                 f"{key}={root} has classes that the training images lack: {_first_names(unknown)}. "
@@ -93,7 +91,7 @@ class ClassFolder(ImageFiles):
                 f"their folders: rename or remove those of {key}."
             )
         self.samples = [
-            (path, labels[_composed(name)]) for name, paths in images.items() for path in paths
+            (path, labels[composed(name)]) for name, paths in images.items() for path in paths
         ]
         if not self.samples:
             raise InputError(f"{key}={root} has class folders, but no images in them.")
@@ -146,16 +144,11 @@ def _require_images(images: dict[str, list[str]], root: str, key: str) -> None:
         )
     by_name: dict[str, str] = {}
     for name in images:
-        if (other := by_name.setdefault(_composed(name), name)) is not name:
+        if (other := by_name.setdefault(composed(name), name)) is not name:
             raise InputError(
                 f"{key}={root} has two class folders {name!r} and {other!r}, whose names differ "
                 "only in how accents are encoded: merge or rename them."
             )
-
-
-def _composed(name: str) -> str:
-    """The name with composed accents: macOS stores é as e and an accent, which looks the same."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _first_names(names: Sequence[str]) -> str:

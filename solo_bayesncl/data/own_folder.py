@@ -1,7 +1,6 @@
 """What a folder of someone's own images holds: classes, splits, or images without labels."""
 
 import logging
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from solo_bayesncl.errors import InputError
 from solo_bayesncl.image_files import (
     IMAGE_EXTENSIONS,
     class_names,
+    composed,
     find_images,
     is_image,
     left_out_in_words,
@@ -24,11 +24,6 @@ _VAL = ("val", "valid", "validation", "test")
 
 UNLABELLED = ""  # the one class of images without labels
 Classes = dict[str, list[Path]]  # name -> its images, in order
-
-
-def composed(name: str) -> str:
-    """A name as most systems write it; archives of macOS have letters apart from their accents."""
-    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True)

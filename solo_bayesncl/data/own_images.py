@@ -23,10 +23,11 @@ from solo_bayesncl import files
 from solo_bayesncl.console import progress
 from solo_bayesncl.data.folder import MARK, Sample, Summary, write_folder
 from solo_bayesncl.data.links import link_or_copy, require_free
-from solo_bayesncl.data.own_folder import Classes, OwnFolder, composed, find_own_images
+from solo_bayesncl.data.own_folder import Classes, OwnFolder, find_own_images
 from solo_bayesncl.data.settings import Settings
 from solo_bayesncl.data.squares import read_squares
 from solo_bayesncl.errors import ArgumentError, InputError
+from solo_bayesncl.image_files import composed
 from solo_bayesncl.text import printable
 
 _logger = logging.getLogger(__name__)
